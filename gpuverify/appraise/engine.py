@@ -1,0 +1,136 @@
+"""Run every rule on every device and put the results together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from gpuverify.appraise import batch as batch_
+from gpuverify.appraise.exit_codes import exit_code
+from gpuverify.appraise.sale_match import assign
+from gpuverify.appraise.verdict import device_result
+from gpuverify.codec.evidence_json import evidence_sha256
+from gpuverify.model.evidence import Evidence
+from gpuverify.model.finding import Finding, Rule
+from gpuverify.model.policy import Policy
+from gpuverify.model.sale import SaleClaim
+from gpuverify.model.subject import BatchSubject, Subject
+from gpuverify.model.verdict import BatchResult, DeviceResult, Result
+from gpuverify.refdb import Database
+from gpuverify.rules import RULES
+
+
+def appraise(
+    evidence: Evidence,
+    sale: SaleClaim,
+    policy: Policy,
+    database: Database,
+    *,
+    selected: tuple[int, ...] | None = None,
+    now_ms: int,
+    rules: tuple[Rule, ...] = RULES,
+) -> Result:
+    """Judge one read-out against what the caller says is being sold.
+
+    Args:
+        evidence: All claims of one run. Anything that the file says about a sale is not used.
+        sale: The caller's own claim; empty if nothing is claimed.
+        policy: What a verdict requires.
+        database: Reference data.
+        selected: Indexes of the devices to judge; None for all. Left-out devices stay known.
+        now_ms: The time of appraisal, milliseconds since the Unix epoch (UTC).
+        rules: The rules to run, all by default.
+
+    Returns:
+        The result; the same arguments give an equal result.
+    """
+    subjects = _subjects(evidence, sale, policy, database, selected, now_ms)
+    device_rules = tuple(rule for rule in rules if rule.check is not None)
+    devices = tuple(
+        device_result(subject, _run(device_rules, subject), policy, rules, claimed=bool(sale.items))
+        for subject in subjects
+        if selected is None or subject.device.index in selected
+    )
+    batch = _batch(evidence, sale, policy, subjects, devices, selected, rules)
+    devices = batch_.carry_over(devices, batch)
+    verdict, would_be = batch_.overall(devices, batch)
+    result = Result(
+        origin=evidence.origin,
+        evidence_class=evidence.evidence_class,
+        evidence_sha256=evidence_sha256(evidence),
+        policy_name=policy.name,
+        policy_sha256=policy.sha256,
+        refdb_version=database.version,
+        refdb_sha256=database.sha256,
+        claimed=bool(sale.items),
+        verdict=verdict,
+        would_be=would_be,
+        exit_code=0,
+        devices=devices,
+        batch=batch,
+    )
+    return replace(result, exit_code=exit_code(result, policy))
+
+
+def _subjects(
+    evidence: Evidence,
+    sale: SaleClaim,
+    policy: Policy,
+    database: Database,
+    selected: tuple[int, ...] | None,
+    now_ms: int,
+) -> tuple[Subject, ...]:
+    """Recognise each device and give it the item of the sale that it stands for."""
+    recognitions = tuple(database.recognise(device.claims) for device in evidence.devices)
+    items = assign(evidence.devices, recognitions, sale, selected)
+    subjects = []
+    for device, recognition, item in zip(evidence.devices, recognitions, items, strict=True):
+        product = item.product if item is not None else recognition.product
+        subjects.append(
+            Subject(
+                device=device,
+                host=evidence.host,
+                evidence_class=evidence.evidence_class,
+                recognition=recognition,
+                sale=item,
+                neighbours=database.neighbours(product) if product is not None else (),
+                reference=database,
+                thresholds=policy.thresholds,
+                now_ms=now_ms,
+            )
+        )
+    return tuple(subjects)
+
+
+def _run(rules: Iterable[Rule], subject: Subject) -> tuple[Finding, ...]:
+    """Run the device rules in their order."""
+    findings: list[Finding] = []
+    for rule in rules:
+        if rule.check is not None:
+            findings.extend(rule.check(subject))
+    return tuple(findings)
+
+
+def _batch(
+    evidence: Evidence,
+    sale: SaleClaim,
+    policy: Policy,
+    subjects: tuple[Subject, ...],
+    devices: tuple[DeviceResult, ...],
+    selected: tuple[int, ...] | None,
+    rules: tuple[Rule, ...],
+) -> BatchResult:
+    """Run the batch rules and put their findings together."""
+    subject = BatchSubject(
+        subjects=subjects,
+        host=evidence.host,
+        evidence_class=evidence.evidence_class,
+        items=sale.items,
+        selected=selected,
+        thresholds=policy.thresholds,
+    )
+    findings: list[Finding] = []
+    for rule in rules:
+        if rule.batch_check is not None:
+            findings.extend(rule.batch_check(subject))
+    return batch_.batch_result(subject, tuple(findings), devices, policy)

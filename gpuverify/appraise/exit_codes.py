@@ -1,0 +1,61 @@
+"""From a result to the exit code of the command-line contract."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gpuverify.model.policy import Policy
+from gpuverify.model.verdict import ConditionState, Result, Verdict
+
+CONSISTENT = 0
+SUSPECT = 1
+MISMATCH = 2
+UNVERIFIED = 3
+
+# Over several devices and inputs the first of these that occurs is given.
+PRECEDENCE = (2, 65, 4, 1, 70, 69, 77, 3, 0)
+
+_CONDITION_RANK = {
+    ConditionState.UNKNOWN: 0,
+    ConditionState.NO_FAULT_SEEN: 0,
+    ConditionState.ATTENTION: 1,
+    ConditionState.DEFECTIVE: 2,
+}
+_THRESHOLD_RANK = {"attention": 1, "defective": 2, "never": 3}
+
+
+def exit_code(result: Result, policy: Policy) -> int:
+    """Return the exit code for one result.
+
+    A would-be 1 or 2 of a replay keeps its code; everything else that is not live ends in 3.
+
+    Args:
+        result: The result; its own `exit_code` is not read.
+        policy: For the condition from which exit 1 is given.
+    """
+    judged = result.would_be or result.verdict
+    if judged is Verdict.MISMATCH:
+        return MISMATCH
+    if judged is Verdict.SUSPECT:
+        return SUSPECT
+    threshold = _THRESHOLD_RANK[policy.condition_exit]
+    worst = max(
+        (_CONDITION_RANK[device.condition] for device in result.devices if device.in_sale),
+        default=0,
+    )
+    if worst >= threshold:
+        return SUSPECT
+    return CONSISTENT if result.verdict is Verdict.CONSISTENT else UNVERIFIED
+
+
+def combine(codes: Iterable[int]) -> int:
+    """Return the exit code over several inputs, by precedence.
+
+    Args:
+        codes: One code an input; a code outside the table (64, 66, 73, 130) wins over all.
+    """
+    seen = set(codes)
+    outside = sorted(seen - set(PRECEDENCE))
+    if outside:
+        return outside[0]
+    return next((code for code in PRECEDENCE if code in seen), UNVERIFIED)

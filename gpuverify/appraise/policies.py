@@ -1,0 +1,138 @@
+"""Policies: three built in, or a strict TOML file without code."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from gpuverify.appraise import strict_toml
+from gpuverify.errors import PolicyError
+from gpuverify.model.claims import Basis
+from gpuverify.model.finding import Group
+from gpuverify.model.policy import Policy, Thresholds
+
+BUILT_IN = ("screen", "standard", "intake")
+DEFAULT = "standard"
+_FOLDER = Path(__file__).parent / "data"
+_BASES = tuple(basis.value for basis in Basis)
+
+
+def load_policy(name_or_path: str = DEFAULT) -> Policy:
+    """Load a built-in policy by name, or a policy file.
+
+    A file gets the name `custom:<sha256>`, whatever it calls itself, and may not call itself by a
+    built-in name. One without neighbour exclusion and PCI cross-check at `cross-checked` is
+    accepted, but never ends in consistent.
+
+    Args:
+        name_or_path: `screen`, `standard`, `intake`, or the path of a TOML file.
+
+    Returns:
+        The policy with the digest of its bytes.
+
+    Raises:
+        MissingInputError: There is no such file.
+        PolicyError: The file is not a policy; the message says where and why.
+    """
+    if name_or_path in BUILT_IN:
+        data = strict_toml.read_bytes(_FOLDER / f"{name_or_path}.toml")
+        return _policy(data, name_or_path, built_in=True)
+    return _policy(strict_toml.read_bytes(Path(name_or_path)), name_or_path, built_in=False)
+
+
+def _policy(data: bytes, origin: str, *, built_in: bool) -> Policy:
+    """Build a policy from the bytes of its file."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    table = strict_toml.Table(origin, "policy", strict_toml.parse(data, origin))
+    if table.take("schema", int, needed=True) != 1:
+        raise PolicyError(f"{origin}: schema has to be 1")
+    name = table.take("name", str, needed=True)
+    if not built_in and name in BUILT_IN:
+        raise PolicyError(
+            f"{origin}: name = {name!r} belongs to a built-in policy; give yours another name"
+        )
+    required = _required(table.take("required", dict, {}), origin)
+    neighbours = table.choice("neighbours", (*_BASES, "none"), "none")
+    floor = Basis(neighbours) if neighbours not in (None, "none") else None
+    sound = (
+        floor is not None
+        and floor.at_least(Basis.CROSS_CHECKED)
+        and required.get(Group.PRODUCT.value, Basis.REPORTED).at_least(Basis.CROSS_CHECKED)
+        and {"capacity", "lattice", "environment", "batch"} <= set(required)
+    )
+    optional = _texts(table.take("optional_rules", list, []), origin)
+    if not built_in:
+        # What the default policy needs cannot be waved through by an own file.
+        standard = load_policy(DEFAULT)
+        sound = sound and set(optional) <= set(standard.optional_rules)
+    policy = Policy(
+        name=name if built_in else f"custom:{sha256}",
+        sha256=sha256,
+        text=table.take("text", str, needed=True),
+        required=required,
+        neighbours=floor,
+        measured_neighbours=table.take("measured_neighbours", bool, default=False),
+        optional_rules=optional,
+        history_if_new=table.take("history_if_new", bool, default=True),
+        driver_min=table.take("driver_min", int, 0),
+        signed_module=table.take("signed_module", bool, default=False),
+        condition_exit=table.choice(
+            "condition_exit", ("attention", "defective", "never"), "defective"
+        )
+        or "defective",
+        may_be_consistent=table.take("may_be_consistent", bool, default=True) and sound,
+        thresholds=_thresholds(table.take("thresholds", dict, {}), origin),
+    )
+    table.done()
+    return dataclasses.replace(policy, thresholds=_with_switches(policy))
+
+
+def _with_switches(policy: Policy) -> Thresholds:
+    """Hand the policy's switches to the rules, which see thresholds alone."""
+    return dataclasses.replace(
+        policy.thresholds,
+        require_signed_module=policy.signed_module,
+        driver_min=policy.driver_min,
+    )
+
+
+def _required(value: dict[str, Any], origin: str) -> dict[str, Basis]:
+    """Read the table of required groups."""
+    table = strict_toml.Table(origin, "[required]", value)
+    found: dict[str, Basis] = {}
+    for group in Group:
+        basis = table.choice(group.value, _BASES)
+        if basis is not None:
+            found[group.value] = Basis(basis)
+    table.done()
+    return found
+
+
+def _texts(value: list[Any], origin: str) -> tuple[str, ...]:
+    """Read a list of texts."""
+    if not all(isinstance(item, str) for item in value):
+        raise PolicyError(f"{origin}: optional_rules has to be a list of rule ids")
+    from gpuverify.rules import RULES
+
+    unknown = sorted(set(value) - {rule.id for rule in RULES})
+    if unknown:
+        raise PolicyError(f"{origin}: optional_rules: no such rule: {', '.join(unknown)}")
+    return tuple(value)
+
+
+def _thresholds(value: dict[str, Any], origin: str) -> Thresholds:
+    """Read the table of thresholds."""
+    table = strict_toml.Table(origin, "[thresholds]", value)
+    numbers: dict[str, int] = {}
+    for field in dataclasses.fields(Thresholds):
+        if field.name in ("require_signed_module", "driver_min"):
+            continue
+        number = table.take(field.name, int)
+        if number is not None:
+            if not 0 <= number < 1 << 48:
+                raise PolicyError(f"{origin}: [thresholds]: {field.name} is out of range")
+            numbers[field.name] = number
+    table.done()
+    return Thresholds(**numbers)

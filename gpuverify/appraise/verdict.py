@@ -1,0 +1,260 @@
+"""Verdict arithmetic for one device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from gpuverify.appraise.neighbours import assurance, exclusions, required_basis
+from gpuverify.model.claims import Basis
+from gpuverify.model.evidence import EvidenceClass
+from gpuverify.model.finding import Axis, Finding, Group, Outcome, Rule
+from gpuverify.model.policy import Policy
+from gpuverify.model.sale import Condition, SaleItem
+from gpuverify.model.subject import Subject
+from gpuverify.model.verdict import (
+    ConditionState,
+    DeviceResult,
+    HistoryState,
+    Neighbour,
+    Verdict,
+)
+
+CLASS_REASONS = {
+    EvidenceClass.CARRIED: "the evidence was read from an unsigned file",
+    EvidenceClass.IMPORTED: "the evidence is somebody's log, which anyone can edit",
+    EvidenceClass.REPLAYED: "the evidence is a replay of a recording, not a live card",
+}
+NOTHING_CLAIMED = "nothing was claimed: say what was sold with --claim"
+
+
+def _history_counts(sale: SaleItem | None) -> bool:
+    """Whether history can decide: something was promised about it."""
+    return sale is not None and (sale.condition is Condition.NEW or sale.max_hours is not None)
+
+
+def contradictions(
+    findings: Iterable[Finding], sale: SaleItem | None
+) -> tuple[list[Finding], list[Finding]]:
+    """Sort out the findings that make a mismatch, and those that make a suspect.
+
+    Condition and configuration never do: damaged is not counterfeit.
+    """
+    mismatch, suspect = [], []
+    for finding in findings:
+        axis = finding.axis
+        if axis is Axis.HISTORY and not _history_counts(sale):
+            continue
+        if axis not in (Axis.IDENTITY, Axis.HISTORY, Axis.ENVIRONMENT):
+            continue
+        if finding.outcome is Outcome.FAIL and axis is not Axis.ENVIRONMENT:
+            mismatch.append(finding)
+        elif finding.outcome in (Outcome.WARN, Outcome.FAIL):
+            suspect.append(finding)
+    return mismatch, suspect
+
+
+def required_groups(policy: Policy, sale: SaleItem | None) -> dict[Group, Basis]:
+    """Return the groups that a verdict of consistent needs, with the weakest basis for each."""
+    groups = {Group(name): basis for name, basis in policy.required.items()}
+    new = sale is not None and sale.condition is Condition.NEW
+    if new and policy.history_if_new:
+        groups.setdefault(Group.HISTORY, Basis.REPORTED)
+    elif not new:
+        groups.pop(Group.HISTORY, None)
+    return groups
+
+
+def group_gaps(
+    groups: dict[Group, Basis],
+    findings: Sequence[Finding],
+    rules: Sequence[Rule],
+    optional: Sequence[str],
+) -> list[str]:
+    """Say which required groups are not settled, and by what.
+
+    A group is settled when each of its rules that is not optional and applies could be decided,
+    and one of them at the basis wanted. A rule that was not run, or a group of which nothing
+    applies although nothing was decided, settles nothing.
+    """
+    by_rule: dict[str, list[Finding]] = {}
+    for finding in findings:
+        by_rule.setdefault(finding.rule, []).append(finding)
+    gaps = []
+    for group, basis in groups.items():
+        members = [rule for rule in rules if rule.group is group and rule.id not in optional]
+        decided: list[Finding] = []
+        missing = ""
+        applies = False
+        for rule in members:
+            for finding in by_rule.get(rule.id, ()):
+                if finding.outcome is Outcome.NOT_APPLICABLE:
+                    continue
+                applies = True
+                if finding.outcome is Outcome.INCONCLUSIVE:
+                    missing = missing or f"{group.value}: {finding.message}"
+                else:
+                    decided.append(finding)
+        if missing:
+            gaps.append(missing)
+        elif applies and not any(finding.basis.at_least(basis) for finding in decided):
+            gaps.append(f"{group.value}: nothing was seen at the basis {basis.value}")
+        elif not applies and not any(by_rule.get(rule.id) for rule in members):
+            gaps.append(f"{group.value}: nothing was examined")
+    return gaps
+
+
+def _caps(
+    subject: Subject,
+    findings: Sequence[Finding],
+    neighbours: Sequence[Neighbour],
+    policy: Policy,
+    rules: Sequence[Rule],
+    *,
+    claimed: bool,
+) -> list[str]:
+    """Say everything, apart from the evidence's class, that holds a verdict at unverified."""
+    reasons: list[str] = []
+    sold = subject.product
+    if subject.sale is None:
+        reasons.append("not part of the sale" if claimed else NOTHING_CLAIMED)
+    if subject.recognition.product is None:
+        reasons.append(_no_product(subject))
+    if sold is not None:
+        by_id = {product.id: product for product in subject.neighbours}
+        for neighbour in neighbours:
+            wanted = required_basis(sold, by_id[neighbour.product], policy)
+            if neighbour.basis is None or not neighbour.basis.at_least(wanted):
+                reasons.append(
+                    f"cannot tell {sold.id} from {neighbour.product} by what was seen"
+                    f"{f' at the basis {wanted.value}' if neighbour.basis else ''};"
+                    f" needs {neighbour.needs}"
+                )
+    groups = required_groups(policy, subject.sale)
+    reasons += group_gaps(groups, findings, rules, policy.optional_rules)
+    reasons += [finding.message for finding in findings if finding.caps]
+    if not policy.may_be_consistent:
+        reasons.append(f"the policy {policy.name} never ends in consistent")
+    return reasons
+
+
+def _no_product(subject: Subject) -> str:
+    """Say why no single product was recognised."""
+    names = [product.id for product in subject.recognition.products]
+    if names:
+        return f"the ids fit several products: {', '.join(names)}"
+    if subject.recognition.state.value == "unreadable":
+        return "the PCI ids are not readable, so no product was recognised"
+    return "the PCI ids are not on file, so no product was recognised"
+
+
+def _condition(
+    findings: Sequence[Finding], rules: Sequence[Rule]
+) -> tuple[ConditionState, int, int]:
+    """Sum up the condition axis: state, rules decided, rules that apply."""
+    ids = {rule.id for rule in rules if rule.group is Group.CONDITION}
+    mine = [f for f in findings if f.axis is Axis.CONDITION]
+    known = {f.rule for f in mine if f.rule in ids and f.outcome is not Outcome.NOT_APPLICABLE}
+    done = {f.rule for f in mine if f.rule in known and f.outcome.conclusive}
+    if any(f.defective for f in mine):
+        state = ConditionState.DEFECTIVE
+    elif any(f.outcome in (Outcome.WARN, Outcome.FAIL) for f in mine):
+        state = ConditionState.ATTENTION
+    else:
+        state = ConditionState.NO_FAULT_SEEN if done else ConditionState.UNKNOWN
+    return state, len(done), len(known)
+
+
+def _history(findings: Sequence[Finding]) -> HistoryState:
+    """Sum up the history axis."""
+    mine = [finding for finding in findings if finding.axis is Axis.HISTORY]
+    if any(finding.used for finding in findings):
+        return HistoryState.USED
+    if any(finding.outcome.conclusive for finding in mine):
+        return HistoryState.NO_RECORD
+    return HistoryState.UNKNOWN
+
+
+def device_result(
+    subject: Subject,
+    findings: tuple[Finding, ...],
+    policy: Policy,
+    rules: Sequence[Rule],
+    *,
+    claimed: bool,
+) -> DeviceResult:
+    """Put the findings about one device together.
+
+    Args:
+        subject: The device under appraisal.
+        findings: What all device rules found, in rule order.
+        policy: What a verdict requires.
+        rules: The rules that were run.
+        claimed: Whether anything was claimed at all.
+
+    Returns:
+        The first verdict that applies, with every reason for it.
+    """
+    sold = subject.product
+    neighbours = exclusions(sold, subject.neighbours, findings, policy) if sold is not None else ()
+    mismatch, suspect = contradictions(findings, subject.sale)
+    caps = _caps(subject, findings, neighbours, policy, rules, claimed=claimed)
+    if claimed and subject.sale is None:
+        # A card that is not sold is not judged; what it shows is listed all the same.
+        mismatch, suspect = [], []
+    if mismatch:
+        would_be, reasons = Verdict.MISMATCH, [finding.message for finding in mismatch]
+    elif suspect:
+        would_be, reasons = Verdict.SUSPECT, [finding.message for finding in suspect]
+    elif caps:
+        would_be, reasons = Verdict.UNVERIFIED, caps
+    else:
+        would_be, reasons = Verdict.CONSISTENT, []
+    verdict = would_be
+    class_reason = CLASS_REASONS.get(subject.evidence_class)
+    if class_reason is not None:
+        replayed = subject.evidence_class is EvidenceClass.REPLAYED
+        if replayed or would_be is Verdict.CONSISTENT:
+            verdict = Verdict.UNVERIFIED
+        if would_be in (Verdict.CONSISTENT, Verdict.UNVERIFIED) or replayed:
+            reasons = [*reasons, class_reason]
+    if mismatch and suspect:
+        reasons += [finding.message for finding in suspect]
+    state, done, known = _condition(findings, rules)
+    capacity_ids = {rule.id for rule in rules if rule.group is Group.CAPACITY}
+    capacity = [
+        finding.basis
+        for finding in findings
+        if finding.rule in capacity_ids and finding.outcome is Outcome.PASS
+    ]
+    return DeviceResult(
+        device=subject.device,
+        recognition=subject.recognition,
+        sale=subject.sale,
+        in_sale=subject.sale is not None or not claimed,
+        verdict=verdict,
+        would_be=would_be if would_be is not verdict else None,
+        reasons=tuple(dict.fromkeys(reasons)),
+        assurance=assurance(neighbours, findings),
+        capacity_basis=max(capacity, key=lambda basis: basis.rank, default=None),
+        condition=state,
+        condition_checks_done=done,
+        condition_checks_known=known,
+        history=_history(findings),
+        neighbours=neighbours,
+        findings=findings,
+        not_examined=_not_examined(findings, policy),
+    )
+
+
+def _not_examined(findings: Sequence[Finding], policy: Policy) -> tuple[str, ...]:
+    """List the optional rules that could not be decided."""
+    decided = {finding.rule for finding in findings if finding.outcome.conclusive}
+    return tuple(
+        dict.fromkeys(
+            finding.rule
+            for finding in findings
+            if finding.outcome is Outcome.INCONCLUSIVE
+            and finding.rule in policy.optional_rules
+            and finding.rule not in decided
+        )
+    )

@@ -1,0 +1,47 @@
+"""Fixtures and gates that every area shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "dev", max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "ci",
+    max_examples=80,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """Folder of other people's read-outs; tests that need it have a twin on our own fixtures."""
+    folder = os.environ.get("GPUVERIFY_CORPUS", "")
+    if not folder:
+        pytest.skip("GPUVERIFY_CORPUS is not set")
+    return Path(folder)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip of a required test into a failure where the build says so."""
+    report = yield
+    if (
+        report.skipped
+        and os.environ.get("GPUVERIFY_NO_SKIP") == "1"
+        and item.get_closest_marker("required") is not None
+    ):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} is required and was skipped"
+    return report
