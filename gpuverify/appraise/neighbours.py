@@ -58,22 +58,21 @@ def _near(field: str, left: Value, right: Value) -> bool:
 
 
 def _pci_fits(neighbour: Product, observed: str) -> bool:
-    """Whether a neighbour can show the PCI ids seen, `DEVICE:SUBVENDOR:SUBDEVICE` in hex."""
+    """Whether a neighbour can show the PCI ids seen, `DEVICE:SUBVENDOR:SUBDEVICE` in hex.
+
+    The subsystem vendor is not compared: an OEM keeps NVIDIA's subsystem device id under its own
+    vendor id, so a different vendor alone does not rule the neighbour out.
+    """
     device, _, subsystem = observed.partition(":")
-    vendor, _, sub_device = subsystem.partition(":")
-    for identity in neighbour.pci:
-        if f"{identity.device_id:04X}" != device:
-            continue
-        if identity.subsystem_device_id is None or not sub_device:
-            return True
-        if f"{identity.subsystem_device_id:04X}" != sub_device:
-            continue
-        if identity.subsystem_vendor_id is None or not vendor:
-            return True
-        # An OEM keeps NVIDIA's subsystem device id under its own vendor id, so a different vendor
-        # alone does not rule the neighbour out.
-        return True
-    return False
+    sub_device = subsystem.partition(":")[2]
+    return any(
+        f"{identity.device_id:04X}" == device
+        and (
+            identity.subsystem_device_id is None
+            or sub_device in ("", "-", f"{identity.subsystem_device_id:04X}")
+        )
+        for identity in neighbour.pci
+    )
 
 
 def excludes(finding: Finding, neighbour: Product) -> bool:

@@ -1,0 +1,217 @@
+"""Options and steps that `check` and `appraise` share."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gpuverify.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpuverify.model.evidence import Evidence
+    from gpuverify.model.policy import Policy
+    from gpuverify.model.sale import SaleClaim
+    from gpuverify.model.verdict import Result
+    from gpuverify.refdb import Database
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of each input: judge it against this claim, by this policy.
+
+    Attributes:
+        database: Reference data.
+        policy: What a verdict requires.
+        sale: What was claimed.
+        gpus: GPUs named with --gpu, none for all.
+    """
+
+    database: Database
+    policy: Policy
+    sale: SaleClaim
+    gpus: tuple[str, ...] = ()
+
+    def put(self, evidence: Evidence) -> Result:
+        """Judge one read-out.
+
+        Args:
+            evidence: The read-out.
+
+        Raises:
+            UsageError: It has no such GPU as --gpu names.
+        """
+        from gpuverify.appraise import appraise
+
+        return appraise(
+            evidence,
+            self.sale,
+            self.policy,
+            self.database,
+            selected=select_gpus(evidence, self.gpus),
+            now_ms=time.time_ns() // 1_000_000,
+        )
+
+
+def _measure(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Refuse measurements, which this version does not have."""
+    if value != "none":
+        raise UsageError(f"--measure {value} is not available in this version; only none is")
+    return value
+
+
+_SALE_OPTIONS = (
+    click.option(
+        "--gpu",
+        "gpus",
+        multiple=True,
+        metavar="N|UUID",
+        help="Judge this GPU only: index, UUID or PCI bus id. Repeatable.",
+    ),
+    click.option(
+        "--claim",
+        metavar="PRODUCT|FILE",
+        help="What was sold: a product id, a name as NVML prints it, or a TOML file of [[item]].",
+    ),
+    click.option("--memory", metavar="SIZE", help="Memory label of the product sold, e.g. 80GB."),
+    click.option(
+        "--condition",
+        type=click.Choice(["new", "refurbished", "used"]),
+        help="Condition that was claimed.",
+    ),
+    click.option(
+        "--count", type=click.IntRange(min=1), metavar="N", help="How many boards were sold."
+    ),
+    click.option(
+        "--policy",
+        default="standard",
+        show_default=True,
+        metavar="NAME|FILE",
+        help="What a verdict requires: screen, standard, intake, or a TOML file.",
+    ),
+    click.option(
+        "--measure",
+        type=click.Choice(["none", "quick", "full"]),
+        default="none",
+        show_default=True,
+        callback=_measure,
+        expose_value=False,
+        help="Measurements on the card; this version has none.",
+    ),
+    click.option("-v", "--verbose", is_flag=True, help="List every finding."),
+)
+
+
+def sale_options(function: Function) -> Function:
+    """Add the options of a sale claim and of its judgement to a command.
+
+    Args:
+        function: The command's function.
+    """
+    for option in reversed(_SALE_OPTIONS):
+        function = option(function)
+    return function
+
+
+def ask(
+    claim: str | None,
+    memory: str | None,
+    condition: str | None,
+    count: int | None,
+    policy: str,
+    gpus: tuple[str, ...],
+) -> Question:
+    """Resolve the options before anything slow begins.
+
+    Args:
+        claim: Product or claim file.
+        memory: Memory label.
+        condition: Condition claimed.
+        count: Boards sold.
+        policy: Policy name or file.
+        gpus: GPUs to judge.
+
+    Raises:
+        GpuverifyError: The claim or the policy is not what it has to be.
+    """
+    from gpuverify.appraise.claim import load_sale_claim
+    from gpuverify.appraise.policies import load_policy
+    from gpuverify.refdb import Database
+
+    database = Database.open()
+    return Question(
+        database=database,
+        policy=load_policy(policy),
+        sale=load_sale_claim(claim, memory, condition, count, database),
+        gpus=gpus,
+    )
+
+
+def select_gpus(evidence: Evidence, gpus: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Find the devices that --gpu names.
+
+    Args:
+        evidence: The read-out.
+        gpus: Indexes, UUIDs or PCI bus ids.
+
+    Returns:
+        Device indexes in ascending order; None where no GPU is named.
+
+    Raises:
+        UsageError: A name fits no device, or several.
+    """
+    if not gpus:
+        return None
+    from gpuverify.codec.text import printable
+    from gpuverify.model.bus_id import normal_bus_id
+
+    found: set[int] = set()
+    for name in gpus:
+        bus_id = normal_bus_id(name)
+        fitting = []
+        for device in evidence.devices:
+            uuid = str(device.claims.value("gpu.uuid") or "")
+            if (
+                (name.isascii() and name.isdigit() and len(name) < 6 and int(name) == device.index)
+                or (len(name) >= 8 and uuid.lower() == name.lower())
+                or (bus_id is not None and device.claims.value("pci.bus_id") == bus_id)
+            ):
+                fitting.append(device.index)
+        if len(fitting) != 1:
+            there = ", ".join(str(device.index) for device in evidence.devices[:16]) or "none"
+            what = "several GPUs have" if fitting else "no GPU has"
+            raise UsageError(
+                f"--gpu {printable(name, 60)}: {what} this index, UUID or bus id in"
+                f" {printable(evidence.origin, 80)}; indexes there: {there}"
+            )
+        found.add(fitting[0])
+    return tuple(sorted(found))
+
+
+def show(result: Result, evidence: Evidence, question: Question, *, verbose: bool) -> str:
+    """Lay a result out for standard output.
+
+    Args:
+        result: The result.
+        evidence: What it was judged on.
+        question: What was asked.
+        verbose: Whether every finding is listed.
+    """
+    from gpuverify.render.style import standard_style
+    from gpuverify.render.text import Screen, result_text
+
+    return result_text(
+        Screen(
+            result=result,
+            evidence=evidence,
+            sale=question.sale,
+            style=standard_style(sys.stdout),
+            verbose=verbose,
+        )
+    )

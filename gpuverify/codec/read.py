@@ -1,0 +1,108 @@
+"""The one door for files: what is it, and is it small enough to look at?"""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from gpuverify.codec.limits import MAX_INPUT_BYTES
+from gpuverify.codec.text import decode_text
+from gpuverify.errors import FormatError, MissingInputError
+from gpuverify.model.evidence import Evidence
+
+_HEAD = 4096
+_WHOLE_LOG = ("NVSMI LOG", "\n    Product Name ")
+
+
+def read_evidence(data: bytes, origin: str) -> Evidence:
+    """Read our evidence, `nvidia-smi -q -x`, `nvidia-smi -q` or the plain table.
+
+    Args:
+        data: The whole input.
+        origin: What it was read from, for people.
+
+    Returns:
+        Evidence of class CARRIED (ours) or IMPORTED (nvidia-smi's).
+
+    Raises:
+        FormatError: None of these, malformed, truncated, or over a limit.
+    """
+    if len(data) > MAX_INPUT_BYTES:
+        raise FormatError(
+            origin, f"larger than {MAX_INPUT_BYTES // 2**20} MiB; give one machine's read-out"
+        )
+    if not data.strip():
+        raise FormatError(origin, "empty; give the output of `nvidia-smi -q -x`")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = decode_text(data, origin).encode("utf-8")
+    head = data[:_HEAD].removeprefix(codecs.BOM_UTF8).lstrip()
+    if head.startswith(b"{"):
+        from gpuverify.codec.evidence_json import load_evidence
+
+        return load_evidence(data, origin)
+    if any(mark in head for mark in (b"<?xml", b"<!DOCTYPE", b"<nvidia_smi_log")):
+        from gpuverify.codec.nvidia_smi_xml import read_nvidia_smi_xml
+
+        return read_nvidia_smi_xml(data, origin)
+    from gpuverify.codec.nvidia_smi_table import is_table, read_nvidia_smi_table
+    from gpuverify.codec.nvidia_smi_text import read_nvidia_smi_text
+
+    text = decode_text(data, origin)
+    if is_table(text) and not any(mark in text for mark in _WHOLE_LOG):
+        return read_nvidia_smi_table(text, origin)
+    return read_nvidia_smi_text(text, origin)
+
+
+def _bounded(stream: BinaryIO, path: str) -> bytes:
+    """Read a stream up to the limit and refuse what is longer, unread."""
+    parts: list[bytes] = []
+    left = MAX_INPUT_BYTES + 1
+    while left > 0 and (part := stream.read(min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    if left <= 0:
+        raise FormatError(
+            path, f"larger than {MAX_INPUT_BYTES // 2**20} MiB; give one machine's read-out"
+        )
+    return b"".join(parts)
+
+
+def load_bytes(path: str) -> bytes:
+    """Read a file, or standard input for "-", up to the limit.
+
+    Args:
+        path: File name or "-".
+
+    Returns:
+        Its bytes.
+
+    Raises:
+        MissingInputError: No such file, or it cannot be read.
+        FormatError: Larger than the limit.
+    """
+    try:
+        if path == "-":
+            return _bounded(sys.stdin.buffer, path)
+        with Path(path).open("rb") as file:
+            return _bounded(file, path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise MissingInputError(f"{path}: {reason}") from None
+
+
+def load_path(path: str) -> Evidence:
+    """Read evidence from a file, or from standard input for "-".
+
+    Args:
+        path: File name or "-".
+
+    Returns:
+        As `read_evidence`.
+
+    Raises:
+        MissingInputError: No such file, or it cannot be read.
+        FormatError: As `read_evidence`.
+    """
+    return read_evidence(load_bytes(path), "standard input" if path == "-" else path)

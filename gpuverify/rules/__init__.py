@@ -1,0 +1,41 @@
+"""The rules: pure comparisons over the model, in the order in which findings are listed."""
+
+from __future__ import annotations
+
+from gpuverify.model.finding import Rule
+from gpuverify.rules import (
+    batch,
+    board,
+    capacity,
+    condition,
+    cross_check,
+    environment,
+    faults,
+    history,
+    identity,
+    interposers,
+    lattice,
+    link,
+    product,
+    service,
+    silicon,
+)
+
+RULES: tuple[Rule, ...] = (
+    *product.RULES,
+    *cross_check.RULES,
+    *identity.RULES,
+    *silicon.RULES,
+    *board.RULES,
+    *capacity.RULES,
+    *lattice.RULES,
+    *link.RULES,
+    *condition.RULES,
+    *faults.RULES,
+    *service.RULES,
+    *history.RULES,
+    *environment.RULES,
+    *interposers.RULES,
+    *batch.RULES,
+)
+"""Every rule there is. Nothing registers itself: a rule that is not named here does not run."""

@@ -1,0 +1,447 @@
+"""How rules cite claims, say why one is absent, and compare a value with lists of values.
+
+Every list of values has three outcomes: the product's own value passes; a value on file for other
+products alone contradicts; a value never seen leaves the question open. An absent claim leaves it
+open too, with the claim's own reason and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source, Value
+from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.part_numbers import driver_branch
+from gpuverify.model.product import Product, ReferenceValue
+from gpuverify.model.subject import Subject
+from gpuverify.model.vocabulary import VOCABULARY
+
+MIB = 1024 * 1024
+
+SPEAKERS = {
+    Source.NVML: "NVML",
+    Source.PCI_CONFIG: "the PCI configuration space",
+    Source.PROCFS: "the kernel driver",
+    Source.HOST: "the host",
+    Source.CUDA: "CUDA",
+    Source.MEASURED: "the measurement",
+    Source.NVIDIA_SMI: "nvidia-smi",
+    Source.DEVICE_CERTIFICATE: "the device certificate",
+}
+
+_SOURCE_BASIS = {
+    Source.NVML: Basis.REPORTED,
+    Source.NVIDIA_SMI: Basis.REPORTED,
+    Source.PCI_CONFIG: Basis.CROSS_CHECKED,
+    Source.PROCFS: Basis.CROSS_CHECKED,
+    Source.HOST: Basis.CROSS_CHECKED,
+    Source.CUDA: Basis.CROSS_CHECKED,
+    Source.MEASURED: Basis.MEASURED,
+    Source.DEVICE_CERTIFICATE: Basis.DEVICE_SIGNED,
+}
+
+_REASONS = {
+    ClaimStatus.OK: ("a value that is of no use here", "it is in the evidence"),
+    ClaimStatus.NOT_SUPPORTED: (
+        "not supported",
+        "the card or this driver does not offer it; a newer driver may",
+    ),
+    ClaimStatus.NOT_FOUND: ("not found", "there is nothing to read on this machine"),
+    ClaimStatus.NO_PERMISSION: ("no permission", "run as root"),
+    ClaimStatus.DEVICE_LOST: ("device lost", "power the machine off and on, then read again"),
+    ClaimStatus.TIMED_OUT: ("timed out", "read again on an idle machine"),
+    ClaimStatus.FAILED: ("the read failed", "read again; the call is in the evidence"),
+    ClaimStatus.MALFORMED: ("masked or unreadable", "ask for an unedited read-out"),
+    ClaimStatus.SENTINEL: ("a placeholder", "the card holds no value there"),
+    ClaimStatus.NOT_ASKED: (
+        "not in this read-out",
+        "run gpuverify as root on the machine that holds the card",
+    ),
+}
+
+NO_PRODUCT = Code(
+    id="no-product",
+    outcome=Outcome.INCONCLUSIVE,
+    text="No single product was named or recognised, so there is nothing to compare with.",
+)
+NOT_FOR_PRODUCT = Code(
+    id="not-for-product",
+    outcome=Outcome.NOT_APPLICABLE,
+    text="This check does not apply to {expected}.",
+)
+NO_VALUE = Code(id="no-value", outcome=Outcome.INCONCLUSIVE, text="Not known: {observed}.")
+NO_REFERENCE = Code(
+    id="no-reference",
+    outcome=Outcome.INCONCLUSIVE,
+    text="{observed}; nothing is on file for {expected} to compare it with.",
+)
+
+
+def cite(*claims: Claim) -> tuple[str, ...]:
+    """Return `source:claim-id` of each claim, without repetition."""
+    return tuple(dict.fromkeys(f"{claim.source.value}:{claim.id}" for claim in claims))
+
+
+def cite_reference(values: Iterable[ReferenceValue]) -> tuple[str, ...]:
+    """Return `source locator` of each reference value, without repetition."""
+    return tuple(dict.fromkeys(f"{value.source} {value.locator}".strip() for value in values))
+
+
+def show(value: Value | None, unit: str = "") -> str:
+    """Return a value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value} {unit}".rstrip()
+
+
+def says(claim: Claim, shown: str | None = None) -> str:
+    """Return what a claim says, with its speaker.
+
+    Args:
+        claim: A claim with a value.
+        shown: The value as it is to be printed, where that differs from the raw value.
+
+    Returns:
+        For example "NVML reports 1215 MHz".
+    """
+    spec = VOCABULARY.get(claim.id)
+    text = shown if shown is not None else show(claim.value, spec.unit if spec else "")
+    return f"{SPEAKERS[claim.source]} reports {text}"
+
+
+def why_absent(claim: Claim, remedy: str = "") -> str:
+    """Return which value is missing, why, and what to do about it."""
+    spec = VOCABULARY.get(claim.id)
+    reason, usual = _REASONS[claim.status]
+    return f"{spec.text if spec else claim.id}: {reason} ({remedy or usual})"
+
+
+def basis_of(*claims: Claim) -> Basis:
+    """Return the weakest basis of the speakers, REPORTED where there is none."""
+    bases = [_SOURCE_BASIS[claim.source] for claim in claims]
+    return min(bases, key=lambda basis: basis.rank, default=Basis.REPORTED)
+
+
+def agreed_basis(subject: Subject, claim: Claim) -> Basis:
+    """Return the strongest basis among the sources that say the same as `claim`."""
+    same = [c for c in subject.device.claims.all(claim.id) if c.ok and c.value == claim.value]
+    bases = [_SOURCE_BASIS[c.source] for c in same] or [_SOURCE_BASIS[claim.source]]
+    return max(bases, key=lambda basis: basis.rank)
+
+
+def finding(
+    rule: Rule,
+    code_id: str,
+    *,
+    observed: str = "",
+    expected: str = "",
+    basis: Basis = Basis.REPORTED,
+    claims: tuple[str, ...] = (),
+    reference: tuple[str, ...] = (),
+    field: str = "",
+    value: Value | None = None,
+) -> Finding:
+    """Build a finding from one of a rule's declared codes.
+
+    Args:
+        rule: The rule that speaks.
+        code_id: One of its codes.
+        observed: What was seen, with its speaker.
+        expected: What was expected.
+        basis: How hard the observation is to forge.
+        claims: Citations of claims.
+        reference: Citations of reference values.
+        field: Reference field by which a neighbour can be excluded.
+        value: The value in that field.
+
+    Returns:
+        The finding, its message filled in.
+    """
+    code = rule.code(code_id)
+    message = code.text.format(observed=observed, expected=expected)
+    if not message.startswith("nvidia-smi"):
+        message = message[:1].upper() + message[1:]
+    return Finding(
+        rule=rule.id,
+        code=code.id,
+        axis=rule.axis,
+        outcome=code.outcome,
+        basis=basis,
+        message=message,
+        expected=expected,
+        observed=observed,
+        claims=claims,
+        reference=reference,
+        field=field,
+        observed_value=value,
+        caps=code.caps,
+        defective=code.defective,
+        used=code.used,
+    )
+
+
+def absent(rule: Rule, *claims: Claim, remedy: str = "", code_id: str = "no-value") -> Finding:
+    """Build the inconclusive finding for absent claims, each with its own reason."""
+    return finding(
+        rule,
+        code_id,
+        observed="; ".join(why_absent(claim, remedy) for claim in claims),
+        basis=basis_of(*claims),
+        claims=cite(*claims),
+    )
+
+
+def driver_of(subject: Subject) -> int | None:
+    """Return the driver branch, None where it is not known."""
+    version = subject.host_value("driver.version")
+    return driver_branch(version) if isinstance(version, str) else None
+
+
+def ecc_of(subject: Subject) -> bool | None:
+    """Return whether ECC is on, None where it is not known.
+
+    A card that answers "not supported" has no ECC on; a read that was not made says nothing.
+    """
+    claim = subject.read("ecc.mode_current")
+    if claim.ok:
+        return bool(claim.value)
+    return False if claim.status is ClaimStatus.NOT_SUPPORTED else None
+
+
+def fits(value: ReferenceValue, *, driver: int | None, ecc: bool | None) -> bool:
+    """Whether a reference value holds for this driver and ECC mode; unknown ones do not fit."""
+    if value.driver_min is not None and (driver is None or driver < value.driver_min):
+        return False
+    if value.driver_max is not None and (driver is None or driver > value.driver_max):
+        return False
+    return value.ecc is None or value.ecc is ecc
+
+
+def own_values(subject: Subject, field: str) -> tuple[ReferenceValue, ...]:
+    """Return the product's values of a field that hold for this driver and ECC mode."""
+    driver, ecc = driver_of(subject), ecc_of(subject)
+    return tuple(value for value in subject.accepted(field) if fits(value, driver=driver, ecc=ecc))
+
+
+def other_holders(subject: Subject, field: str, value: Value) -> tuple[str, ...]:
+    """Return ids of other products that have `value` on file (the sold one's board aside)."""
+    mine = {subject.product.id} if subject.product else set()
+    board = subject.recognition.product
+    if board is not None and mine & set(board.sold_as):
+        mine.add(board.id)
+    return tuple(p for p in subject.reference.holders(field, value) if p not in mine)
+
+
+def some(names: Iterable[str], limit: int = 6) -> str:
+    """Return a list for people, shortened."""
+    items = list(names)
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
+
+
+def values_text(values: Iterable[ReferenceValue], unit: str = "") -> str:
+    """Return reference values for people."""
+    return some(dict.fromkeys(show(value.value, unit) for value in values))
+
+
+def name_of(subject: Subject) -> str:
+    """Return the product's name for people."""
+    return subject.product.name if subject.product else "this product"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRule:
+    """A rule that compares one claim with the list of values on file.
+
+    Attributes:
+        id: Rule id.
+        title: One line.
+        field: Reference field.
+        claim: Claim id.
+        unit: Unit of the reference field.
+        convert: Turns the claim's value into the field's terms; None where it has no such value.
+        applies: Whether it applies to the product.
+        accuse: Whether a value on file for other products alone contradicts this product.
+        tolerance_percent: How far off the own value may be.
+        excludes: Whether a pass can exclude a neighbour.
+        group: What a policy can require it under.
+        shows: What a pass shows.
+        limit: What it does not show.
+        near_miss: The honest situation that must not trigger it.
+        references: Where the idea comes from.
+        remedy: What to do where the claim is absent.
+    """
+
+    id: str
+    title: str
+    field: str
+    claim: str
+    unit: str = ""
+    convert: Callable[[Value], Value | None] = lambda value: value
+    applies: Callable[[Product], bool] = lambda _product: True
+    accuse: Callable[[Product], bool] = lambda _product: True
+    tolerance_percent: int = 0
+    excludes: bool = True
+    group: Group = Group.DETAIL
+    shows: str
+    limit: str
+    near_miss: str
+    references: tuple[str, ...] = ()
+    remedy: str = ""
+
+
+LIST_CODES = (
+    Code(
+        id="own-value",
+        outcome=Outcome.PASS,
+        text="{observed}, a value on file for the product.",
+    ),
+    Code(
+        id="other-product",
+        outcome=Outcome.FAIL,
+        text="{observed}; expected {expected}.",
+    ),
+    Code(
+        id="other-product-in-log",
+        outcome=Outcome.WARN,
+        text="The file contradicts the claim here: {observed}; expected {expected}. A log by "
+        "itself proves no more.",
+    ),
+    Code(
+        id="other-undecided",
+        outcome=Outcome.INCONCLUSIVE,
+        text="{observed}; expected {expected}. This value alone decides nothing.",
+    ),
+    Code(
+        id="never-seen",
+        outcome=Outcome.INCONCLUSIVE,
+        text="{observed}, a value on file for no product; expected {expected}.",
+    ),
+    NO_VALUE,
+    NO_REFERENCE,
+    NO_PRODUCT,
+    NOT_FOR_PRODUCT,
+)
+"""Codes of every rule that compares with a list."""
+
+
+def _matches(value: Value, own: ReferenceValue, tolerance_percent: int) -> bool:
+    """Whether a value equals a reference value, within a tolerance for integers."""
+    if value == own.value:
+        return True
+    if isinstance(value, int) and isinstance(own.value, int) and tolerance_percent:
+        return abs(value - own.value) * 100 <= own.value * tolerance_percent
+    return False
+
+
+def list_rule(spec: ListRule) -> Rule:
+    """Build the rule for one list of values, with its three outcomes."""
+
+    def check(subject: Subject) -> Iterator[Finding]:
+        """Compare the claim with the product's values, then with everybody's."""
+        product = subject.product
+        if product is None:
+            yield finding(rule, "no-product")
+            return
+        if not spec.applies(product):
+            yield finding(rule, "not-for-product", expected=product.name)
+            return
+        claim = subject.read(spec.claim)
+        value = spec.convert(claim.value) if claim.value is not None else None
+        if value is None:
+            yield absent(rule, claim, remedy=spec.remedy)
+            return
+        yield compare_value(
+            rule,
+            subject,
+            (claim,),
+            value,
+            field=spec.field,
+            said=says(claim, show(value, spec.unit)),
+            unit=spec.unit,
+            tolerance_percent=spec.tolerance_percent,
+            accuse=spec.accuse(product),
+            excludes=spec.excludes,
+        )
+
+    rule = Rule(
+        id=spec.id,
+        title=spec.title,
+        axis=Axis.IDENTITY,
+        group=spec.group,
+        codes=LIST_CODES,
+        shows=spec.shows,
+        limit=spec.limit,
+        near_miss=spec.near_miss,
+        references=spec.references,
+        check=check,
+    )
+    return rule
+
+
+def compare_value(
+    rule: Rule,
+    subject: Subject,
+    claims: tuple[Claim, ...],
+    value: Value,
+    *,
+    field: str,
+    said: str,
+    unit: str = "",
+    tolerance_percent: int = 0,
+    accuse: bool = True,
+    excludes: bool = True,
+) -> Finding:
+    """Compare a value with the product's own, then with everybody's.
+
+    Args:
+        rule: A rule that declares `LIST_CODES`.
+        subject: The device; its product is known.
+        claims: What the value was read from.
+        value: The value in the field's terms.
+        field: Reference field.
+        said: The value with its speaker.
+        unit: Unit of the field.
+        tolerance_percent: How far off an own value may be.
+        accuse: Whether a value on file for other products alone contradicts.
+        excludes: Whether a pass can exclude a neighbour.
+
+    Returns:
+        The finding.
+    """
+    cited = cite(*claims)
+    own = own_values(subject, field)
+    if not own:
+        return finding(rule, "no-reference", observed=said, expected=name_of(subject), claims=cited)
+    expected = values_text(own, unit)
+    matched = tuple(v for v in own if _matches(value, v, tolerance_percent))
+    if matched:
+        return finding(
+            rule,
+            "own-value",
+            observed=said,
+            expected=expected,
+            basis=agreed_basis(subject, claims[0]) if len(claims) == 1 else basis_of(*claims),
+            claims=cited,
+            reference=cite_reference(matched),
+            field=field if excludes else "",
+            value=matched[0].value if excludes else None,
+        )
+    # A value of its own that holds for another driver or ECC mode is no other product's.
+    elsewhere = any(_matches(value, v, tolerance_percent) for v in subject.accepted(field))
+    holders = () if elsewhere else other_holders(subject, field, value)
+    code = "other-undecided" if elsewhere else "never-seen"
+    if holders:
+        said += f", on file for {some(holders)}"
+        code = "other-product-in-log" if subject.imported else "other-product"
+        code = code if accuse else "other-undecided"
+    return finding(
+        rule,
+        code,
+        observed=said,
+        expected=expected,
+        basis=basis_of(*claims),
+        claims=cited,
+        reference=cite_reference(own),
+    )

@@ -1,0 +1,221 @@
+"""Do two interfaces tell one story? PCI configuration space, kernel driver and library."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from gpuverify.model.claims import Basis, Claim, Source
+from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.subject import Subject
+from gpuverify.rules.compare import (
+    NO_VALUE,
+    SPEAKERS,
+    absent,
+    agreed_basis,
+    cite,
+    finding,
+    name_of,
+    says,
+    some,
+)
+from gpuverify.rules.product import exclusion_text, identity_text, number, word
+
+_ALIAS = re.compile(
+    r"pci:v([0-9A-F]{8})d([0-9A-F]{8})sv([0-9A-F]{8})sd([0-9A-F]{8}).*", re.IGNORECASE
+)
+_ID_FIELDS = ("pci.device_id", "pci.subsystem_vendor_id", "pci.subsystem_device_id")
+
+
+def _alias_ids(claim: Claim) -> dict[str, int]:
+    """Return the ids inside a modalias, empty where it has another shape."""
+    match = _ALIAS.fullmatch(claim.value) if isinstance(claim.value, str) else None
+    if match is None:
+        return {}
+    _, device, vendor, subsystem = (int(group, 16) for group in match.groups())
+    return dict(zip(_ID_FIELDS, (device, vendor, subsystem), strict=True))
+
+
+def _speakers(subject: Subject) -> list[tuple[str, Claim, dict[str, int]]]:
+    """Return every speaker of PCI ids beside the configuration space, with what it says."""
+    found: list[tuple[str, Claim, dict[str, int]]] = []
+    for source in (Source.NVML, Source.NVIDIA_SMI, Source.PROCFS, Source.CUDA):
+        claims = {name: subject.device.claims.get(name, source) for name in _ID_FIELDS}
+        ids = {n: v for n, c in claims.items() if (v := number(c)) is not None}
+        if ids:
+            found.append((SPEAKERS[source], claims["pci.device_id"], ids))
+    attributes = {n: subject.read(n.replace("pci.", "pci.attribute.")) for n in _ID_FIELDS}
+    ids = {n: v for n, c in attributes.items() if (v := number(c)) is not None}
+    if ids:
+        found.append(("the kernel's attribute file", attributes["pci.device_id"], ids))
+    alias = subject.read("pci.attribute.modalias")
+    if ids := _alias_ids(alias):
+        found.append(("the kernel's modalias", alias, ids))
+    return found
+
+
+def _check_cross(subject: Subject) -> Iterator[Finding]:
+    """Compare the ids in configuration space with everybody else's."""
+    rule = PCI_CROSS_CHECK
+    config = {n: subject.device.claims.get(n, Source.PCI_CONFIG) for n in _ID_FIELDS}
+    hard = {n: v for n, c in config.items() if (v := number(c)) is not None}
+    speakers = _speakers(subject)
+    if "pci.device_id" not in hard:
+        yield absent(rule, config["pci.device_id"], code_id="one-speaker")
+        return
+    claims = cite(*config.values(), *(claim for _, claim, _ in speakers))
+    shown = identity_text(hard["pci.device_id"], *(hard.get(n) for n in _ID_FIELDS[1:]))
+    differing = [
+        f"{speaker} reports {word(ids[n])} as {n.partition('.')[2].replace('_', ' ')}"
+        for speaker, _, ids in speakers
+        for n in _ID_FIELDS
+        if n in ids and n in hard and ids[n] != hard[n]
+    ]
+    if differing:
+        yield finding(
+            rule,
+            "differs",
+            observed="; ".join(differing),
+            expected=shown,
+            basis=Basis.CROSS_CHECKED,
+            claims=claims,
+        )
+        return
+    drivers = [s for s, c, _ in speakers if c.source in (Source.NVML, Source.NVIDIA_SMI)]
+    if not drivers:
+        yield absent(rule, subject.read("pci.device_id", Source.NVML), code_id="one-speaker")
+        return
+    yield _agreed(subject, shown, hard, drivers, claims)
+
+
+def _agreed(
+    subject: Subject,
+    shown: str,
+    hard: dict[str, int],
+    drivers: list[str],
+    claims: tuple[str, ...],
+) -> Finding:
+    """Build the finding for ids on which all speakers agree."""
+    device, vendor, subsystem = (hard.get(n) for n in _ID_FIELDS)
+    observed = f"{SPEAKERS[Source.PCI_CONFIG]} and {some(drivers)} report {shown}"
+    product, board = subject.product, subject.recognition.product
+    holder = product
+    if product and board and product.id in board.sold_as:
+        holder = board
+    if device is None or holder is None or not any(e.device_id == device for e in holder.pci):
+        return finding(
+            PCI_CROSS_CHECK,
+            "agree-not-on-file",
+            observed=observed,
+            expected=name_of(subject),
+            basis=Basis.CROSS_CHECKED,
+            claims=claims,
+        )
+    return finding(
+        PCI_CROSS_CHECK,
+        "agree",
+        observed=observed,
+        expected=name_of(subject),
+        basis=Basis.CROSS_CHECKED,
+        claims=claims,
+        field="pci.identity",
+        value=exclusion_text(holder, device, vendor, subsystem),
+    )
+
+
+PCI_CROSS_CHECK = Rule(
+    id="identity.pci-cross-check",
+    title="PCI ids in configuration space against driver and kernel",
+    axis=Axis.IDENTITY,
+    group=Group.PRODUCT,
+    codes=(
+        Code(id="agree", outcome=Outcome.PASS, text="{observed}, ids of {expected}."),
+        Code(
+            id="agree-not-on-file",
+            outcome=Outcome.INCONCLUSIVE,
+            text="{observed}; these ids are not on file for {expected}.",
+        ),
+        Code(
+            id="differs",
+            outcome=Outcome.FAIL,
+            text="The PCI configuration space holds {expected}, but {observed}.",
+        ),
+        Code(
+            id="one-speaker",
+            outcome=Outcome.INCONCLUSIVE,
+            text="Only one interface names the PCI ids. {observed}.",
+        ),
+    ),
+    shows="The driver's library and the card's own configuration space tell the same story.",
+    limit="A hypervisor, or straps soldered on the board, change the configuration space itself.",
+    near_miss="A log holds one speaker only: that is not enough, but no contradiction.",
+    references=(
+        "PCI Local Bus Specification 3.0, section 6.2 (offsets 0x00 and 0x2C)",
+        "Linux kernel, Documentation/ABI/testing/sysfs-bus-pci",
+    ),
+    check=_check_cross,
+)
+
+_SAME_FIELDS = ("gpu.uuid", "gpu.vbios_version", "gpu.name", "gpu.serial")
+
+
+def _plain(claim: Claim) -> str | None:
+    """Return a text claim without NVIDIA's prefix; None where it holds question marks only."""
+    if not isinstance(claim.value, str) or "?" in claim.value:
+        return None
+    return claim.value.strip().removeprefix("NVIDIA ").upper()
+
+
+def _check_kernel(subject: Subject) -> Iterator[Finding]:
+    """Compare what the kernel driver says of the card with what the library says."""
+    rule = KERNEL_CROSS_CHECK
+    pairs = [
+        (kernel, library)
+        for name in _SAME_FIELDS
+        if _plain(kernel := subject.read(name, Source.PROCFS)) is not None
+        and _plain(library := subject.read(name, Source.NVML, Source.NVIDIA_SMI)) is not None
+    ]
+    if not pairs:
+        yield absent(rule, subject.read("gpu.uuid", Source.PROCFS))
+        return
+    claims = cite(*(claim for pair in pairs for claim in pair))
+    differing = [(k, lib) for k, lib in pairs if _plain(k) != _plain(lib)]
+    yield finding(
+        rule,
+        "differs" if differing else "agree",
+        observed="; ".join(f"{says(k)}, {says(lib)}" for k, lib in differing or pairs),
+        basis=Basis.CROSS_CHECKED if not differing else agreed_basis(subject, differing[0][0]),
+        claims=claims,
+    )
+
+
+KERNEL_CROSS_CHECK = Rule(
+    id="identity.kernel-cross-check",
+    title="Name, UUID and VBIOS by the kernel driver and by NVML",
+    axis=Axis.IDENTITY,
+    group=Group.DETAIL,
+    codes=(
+        Code(
+            id="agree",
+            outcome=Outcome.PASS,
+            text="Kernel driver and library agree: {observed}.",
+        ),
+        Code(
+            id="differs",
+            outcome=Outcome.FAIL,
+            text="Kernel driver and library contradict each other: {observed}.",
+        ),
+        NO_VALUE,
+    ),
+    shows="What the library says of the card is what the kernel driver says of it.",
+    limit="A patched kernel module speaks through both.",
+    near_miss='Names with and without the prefix "NVIDIA" are equal; question marks that the '
+    "kernel prints for what it does not know are not compared.",
+    references=(
+        "NVIDIA Linux driver README, chapter on the /proc interface (gpus/*/information)",
+        "nvml.h, nvmlDeviceGetUUID, nvmlDeviceGetVbiosVersion, nvmlDeviceGetName",
+    ),
+    check=_check_kernel,
+)
+
+RULES = (PCI_CROSS_CHECK, KERNEL_CROSS_CHECK)

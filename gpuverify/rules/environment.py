@@ -1,0 +1,471 @@
+"""Can the host be believed? What stands behind NVML, and who speaks between it and us.
+
+Three grades: a note (usual on honest machines), a cap (the verdict is held at unverified), and a
+warning (nothing honest looks like it). A log says nothing about its host, so none of this applies
+to imported text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
+from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.part_numbers import driver_branch
+from gpuverify.model.subject import Subject
+from gpuverify.rules.compare import NO_VALUE, absent, basis_of, cite, finding, says
+
+NOT_FOR_LOG = Code(
+    id="imported",
+    outcome=Outcome.NOT_APPLICABLE,
+    text="The evidence is somebody's log, which says nothing about its host.",
+)
+
+Check = Callable[[Subject], Iterator[Finding]]
+
+
+def environment_rule(
+    *,
+    rule_id: str,
+    title: str,
+    codes: tuple[Code, ...],
+    check: Check,
+    shows: str,
+    limit: str,
+    near_miss: str,
+    references: tuple[str, ...],
+) -> Rule:
+    """Build a rule of the environment axis; on imported text it does not apply.
+
+    Args:
+        rule_id: Rule id.
+        title: One line.
+        codes: Its codes, beside those that every such rule has.
+        check: Judges evidence that is no log.
+        shows: What a pass shows.
+        limit: What it does not show.
+        near_miss: The honest situation that must not trigger it.
+        references: Where the idea comes from.
+
+    Returns:
+        The rule.
+    """
+
+    def guarded(subject: Subject) -> Iterator[Finding]:
+        """Leave logs alone."""
+        if subject.imported:
+            yield finding(rule, "imported")
+        else:
+            yield from check(subject)
+
+    rule = Rule(
+        id=rule_id,
+        title=title,
+        axis=Axis.ENVIRONMENT,
+        group=Group.ENVIRONMENT,
+        codes=(*codes, NO_VALUE, NOT_FOR_LOG),
+        shows=shows,
+        limit=limit,
+        near_miss=near_miss,
+        references=references,
+        check=guarded,
+    )
+    return rule
+
+
+def said(rule: Rule, code: str, *claims: Claim, observed: str = "", expected: str = "") -> Finding:
+    """Build a finding from claims that hold values."""
+    return finding(
+        rule,
+        code,
+        observed=observed or "; ".join(says(claim) for claim in claims),
+        expected=expected,
+        basis=basis_of(*claims),
+        claims=cite(*claims),
+    )
+
+
+def empty(claim: Claim) -> bool:
+    """Whether a list that the host reports is empty."""
+    return claim.ok and str(claim.value).strip().lower() in ("", "none")
+
+
+def _check_behind(subject: Subject) -> Iterator[Finding]:
+    """Look for the kernel driver, the PCI function and the device node behind NVML."""
+    rule = KERNEL_BEHIND_NVML
+    answers = [
+        claim
+        for name in ("gpu.uuid", "gpu.name", "memory.total_bytes")
+        if (claim := subject.read(name, Source.NVML)).ok
+    ]
+    if not answers:
+        yield absent(rule, subject.read("gpu.uuid", Source.NVML), code_id="nvml-silent")
+        return
+    wsl = subject.host.read("host.wsl")
+    if wsl.value is True:
+        yield said(rule, "wsl", wsl)
+        return
+    driver = subject.host.read("driver.kernel_version", Source.PROCFS, Source.HOST)
+    device = subject.read("pci.device_id", Source.PCI_CONFIG)
+    function = device if device.ok else subject.read("pci.bus_id", Source.PCI_CONFIG)
+    bound, node = subject.read("pci.driver"), subject.read("device_node.present")
+    counted = subject.host.read("host.pci_gpu_count")
+    lacking = []
+    if driver.status is ClaimStatus.NOT_FOUND:
+        lacking.append((driver, "no kernel driver is loaded"))
+    if not function.ok and (counted.ok or counted.status is ClaimStatus.NOT_FOUND):
+        lacking.append((counted, "no PCI function stands at its bus id"))
+    if bound.ok and bound.value not in ("nvidia", "nvidia-drm"):
+        lacking.append((bound, f"the PCI function is bound to {bound.value}"))
+    if node.value is False:
+        lacking.append((node, "it has no device node"))
+    if lacking:
+        yield finding(
+            rule,
+            "nothing-behind",
+            observed=", ".join(text for _, text in lacking),
+            basis=Basis.CROSS_CHECKED,
+            claims=cite(*answers[:1], *(claim for claim, _ in lacking)),
+        )
+        return
+    missing = [claim for claim in (driver, function, bound, node) if not claim.ok]
+    if missing:
+        yield absent(rule, *missing)
+    else:
+        yield said(rule, "stands", driver, function, node, observed="all three are there")
+
+
+KERNEL_BEHIND_NVML = environment_rule(
+    rule_id="environment.kernel-behind-nvml",
+    title="Kernel driver, PCI function and device node behind NVML",
+    codes=(
+        Code(
+            id="stands",
+            outcome=Outcome.PASS,
+            text="Behind NVML stand a kernel driver, a PCI function and a device node.",
+        ),
+        Code(
+            id="nothing-behind",
+            outcome=Outcome.WARN,
+            text="NVML answers for this GPU, but {observed}.",
+        ),
+        Code(
+            id="wsl",
+            outcome=Outcome.INCONCLUSIVE,
+            caps=True,
+            text="Windows Subsystem for Linux shows no PCI function. {observed}.",
+        ),
+        Code(
+            id="nvml-silent",
+            outcome=Outcome.INCONCLUSIVE,
+            text="NVML did not answer for this function. {observed}.",
+        ),
+    ),
+    check=_check_behind,
+    shows="The library speaks for a device that the kernel knows.",
+    limit="Whoever rules the kernel can show all three.",
+    near_miss="A container that sees the card's node, and a source that was not read.",
+    references=(
+        "NVIDIA Linux driver README, chapters on /proc and device nodes",
+        "run-ai/fake-gpu-operator (a library without a card)",
+    ),
+)
+
+
+def _check_machine(subject: Subject) -> Iterator[Finding]:
+    """Judge whether we run in a virtual machine."""
+    rule = VIRTUAL_MACHINE
+    vendor = subject.host.read("host.virtual_machine")
+    cpuid = subject.host.read("host.hypervisor_cpuid")
+    mode = subject.read("gpu.virtualization_mode")
+    signs = [
+        claim
+        for claim, hit in (
+            (vendor, vendor.ok and vendor.value != "none"),
+            (cpuid, cpuid.value is True),
+            (mode, mode.value in ("pass-through", "vgpu")),
+        )
+        if hit
+    ]
+    if signs:
+        yield said(rule, "virtual", *signs)
+    elif vendor.ok and cpuid.ok and mode.status is not ClaimStatus.NOT_ASKED:
+        yield said(rule, "none-seen", vendor, cpuid)
+    else:
+        yield absent(rule, *(claim for claim in (vendor, cpuid, mode) if not claim.ok))
+
+
+VIRTUAL_MACHINE = environment_rule(
+    rule_id="environment.virtual-machine",
+    title="Virtual machine",
+    codes=(
+        Code(id="none-seen", outcome=Outcome.PASS, text="No sign of a virtual machine."),
+        Code(
+            id="virtual",
+            outcome=Outcome.NOTE,
+            caps=True,
+            text="A virtual machine: {observed}. A hypervisor can answer for the card; read on "
+            "the machine itself.",
+        ),
+    ),
+    check=_check_machine,
+    shows="Neither firmware tables nor CPUID nor the driver name a hypervisor.",
+    limit="A hypervisor that hides is not found this way.",
+    near_miss="Pass-through machines of honest clouds: held at unverified, never accused.",
+    references=("systemd-detect-virt(1)", "nvml.h, nvmlDeviceGetVirtualizationMode"),
+)
+
+
+def _check_story(subject: Subject) -> Iterator[Finding]:
+    """Hold the driver's story about pass-through against CPUID's."""
+    rule = HYPERVISOR_STORY
+    cpuid = subject.host.read("host.hypervisor_cpuid")
+    mode = subject.read("gpu.virtualization_mode", Source.NVML, Source.NVIDIA_SMI)
+    if not cpuid.ok or not mode.ok:
+        yield absent(rule, *(claim for claim in (cpuid, mode) if not claim.ok))
+        return
+    guest = mode.value in ("pass-through", "vgpu")
+    yield said(rule, "contradiction" if guest and cpuid.value is False else "fits", cpuid, mode)
+
+
+HYPERVISOR_STORY = environment_rule(
+    rule_id="environment.hypervisor-story",
+    title="One story about the hypervisor",
+    codes=(
+        Code(id="fits", outcome=Outcome.PASS, text="One story: {observed}."),
+        Code(
+            id="contradiction",
+            outcome=Outcome.WARN,
+            text="Two stories: {observed}. The driver sees pass-through where the processor "
+            "shows no hypervisor.",
+        ),
+    ),
+    check=_check_story,
+    shows="Processor and driver agree on whether a hypervisor is there.",
+    limit="A hypervisor can arrange both.",
+    near_miss="A hypervisor without pass-through (a desktop with virtualization based security).",
+    references=("Intel SDM vol. 2A, CPUID leaf 1, ECX bit 31 (hypervisor present)",),
+)
+
+
+def _check_wsl(subject: Subject) -> Iterator[Finding]:
+    """Judge whether this is the Windows Subsystem for Linux."""
+    claim = subject.host.read("host.wsl")
+    if claim.ok:
+        yield said(WSL, "wsl" if claim.value else "not-wsl", claim)
+    else:
+        yield absent(WSL, claim)
+
+
+WSL = environment_rule(
+    rule_id="environment.wsl",
+    title="Windows Subsystem for Linux",
+    codes=(
+        Code(id="not-wsl", outcome=Outcome.PASS, text="Not the Windows Subsystem for Linux."),
+        Code(
+            id="wsl",
+            outcome=Outcome.NOTE,
+            caps=True,
+            text="Windows Subsystem for Linux: the card is behind another system's driver.",
+        ),
+    ),
+    check=_check_wsl,
+    shows="The kernel we ask is the one that drives the card.",
+    limit="The kernel says it of itself.",
+    near_miss="An honest Windows machine: held at unverified, never accused.",
+    references=("https://docs.nvidia.com/cuda/wsl-user-guide/",),
+)
+
+
+def _check_container(subject: Subject) -> Iterator[Finding]:
+    """Remark on containers."""
+    claim = subject.host.read("host.container")
+    if claim.ok:
+        yield said(CONTAINER, "none" if empty(claim) else "container", claim)
+    else:
+        yield absent(CONTAINER, claim)
+
+
+CONTAINER = environment_rule(
+    rule_id="environment.container",
+    title="Container",
+    codes=(
+        Code(id="none", outcome=Outcome.PASS, text="Not in a container."),
+        Code(
+            id="container",
+            outcome=Outcome.NOTE,
+            text="In a container ({observed}): libraries come from outside it.",
+        ),
+    ),
+    check=_check_container,
+    shows="Files are the machine's own.",
+    limit="A container that hides its marks is not found this way.",
+    near_miss="Containers are how many honest machines run GPUs.",
+    references=("https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/",),
+)
+
+
+def _check_library(subject: Subject) -> Iterator[Finding]:
+    """Judge whether the package manager vouches for the NVML library."""
+    rule = LIBRARY
+    match, path = subject.host.read("library.package_match"), subject.host.read("library.path")
+    if match.value is True:
+        yield said(rule, "vouched", match)
+    elif match.value is False:
+        yield said(rule, "altered", match, *([path] if path.ok else []))
+    else:
+        yield absent(rule, match, code_id="unknown")
+
+
+LIBRARY = environment_rule(
+    rule_id="environment.library",
+    title="The NVML library is the one that its package installed",
+    codes=(
+        Code(
+            id="vouched",
+            outcome=Outcome.PASS,
+            text="The package manager's digest fits the NVML library in use.",
+        ),
+        Code(
+            id="altered",
+            outcome=Outcome.NOTE,
+            caps=True,
+            text="The NVML library in use is not the file that its package installed ({observed}).",
+        ),
+        Code(
+            id="unknown",
+            outcome=Outcome.INCONCLUSIVE,
+            caps=True,
+            text="Nothing vouches for the NVML library in use. {observed}.",
+        ),
+    ),
+    check=_check_library,
+    shows="The library was not replaced after it was installed.",
+    limit="The package manager's records are on the same host.",
+    near_miss="A driver that was installed over the package by NVIDIA's own installer.",
+    references=("dpkg-query(1), rpm(8) verify",),
+)
+
+
+def _check_skew(subject: Subject) -> Iterator[Finding]:
+    """Compare the versions of library and kernel module."""
+    rule = VERSION_SKEW
+    library = subject.host.read("driver.version", Source.NVML, Source.NVIDIA_SMI)
+    kernel = subject.host.read("driver.kernel_version", Source.PROCFS, Source.HOST)
+    if not library.ok or not kernel.ok:
+        yield absent(rule, *(claim for claim in (library, kernel) if not claim.ok))
+        return
+    yield said(rule, "same" if library.value == kernel.value else "apart", library, kernel)
+
+
+VERSION_SKEW = environment_rule(
+    rule_id="environment.version-skew",
+    title="Library and kernel module are of one version",
+    codes=(
+        Code(id="same", outcome=Outcome.PASS, text="Library and kernel module: {observed}."),
+        Code(
+            id="apart",
+            outcome=Outcome.NOTE,
+            caps=True,
+            text="Library and kernel module are apart: {observed}. Reload the driver.",
+        ),
+    ),
+    check=_check_skew,
+    shows="Library and kernel module belong together.",
+    limit="A version is a string.",
+    near_miss="A driver update without a restart.",
+    references=("NVML error NVML_ERROR_LIB_RM_VERSION_MISMATCH",),
+)
+
+
+def _check_age(subject: Subject) -> Iterator[Finding]:
+    """Hold the driver's branch against the lowest that the policy accepts."""
+    rule, lowest = DRIVER_AGE, subject.thresholds.driver_min
+    version = subject.host.read("driver.version")
+    branch = driver_branch(version.value) if isinstance(version.value, str) else None
+    if branch is None:
+        yield absent(rule, version)
+        return
+    yield said(
+        rule,
+        "accepted" if branch >= lowest else "too-old",
+        version,
+        expected=f"branch {lowest} or newer" if lowest else "any branch",
+    )
+
+
+DRIVER_AGE = environment_rule(
+    rule_id="environment.driver-age",
+    title="Driver new enough for the policy",
+    codes=(
+        Code(id="accepted", outcome=Outcome.PASS, text="{observed}; the policy wants {expected}."),
+        Code(
+            id="too-old",
+            outcome=Outcome.INCONCLUSIVE,
+            caps=True,
+            text="{observed}; the policy wants {expected}. Old drivers hide evidence.",
+        ),
+    ),
+    check=_check_age,
+    shows="The driver can report what the policy needs.",
+    limit="A version is a string.",
+    near_miss="An old driver under a policy that sets no bound.",
+    references=("docs/policies.md",),
+)
+
+
+def _check_sources(subject: Subject) -> Iterator[Finding]:
+    """Say which sources did not answer."""
+    rule = SOURCES
+    names = ("nvml", "pci-config", "procfs", "host", "nvidia-smi")
+    claims = [subject.host.read(f"source.{name}") for name in names]
+    dead = [c for c in claims if c.ok and c.value != "ok"]
+    dead += [c for c in claims if c.status is ClaimStatus.TIMED_OUT]
+    missing = [c for c in claims if not c.ok and c not in dead]
+    if dead:
+        text = "; ".join(says(c, f"{c.id.partition('.')[2]}: {c.value or c.status.value}")
+                         for c in dead)  # fmt: skip
+        alone = all(c.id == "source.nvidia-smi" for c in dead)
+        yield said(rule, "second-reader-ended" if alone else "ended", *dead, observed=text)
+    elif missing:
+        yield absent(rule, *missing)
+    else:
+        yield said(rule, "all-answered", *claims, observed="all answered")
+
+
+SOURCES = environment_rule(
+    rule_id="environment.sources",
+    title="Every source answered",
+    codes=(
+        Code(id="all-answered", outcome=Outcome.PASS, text="Every source answered."),
+        Code(
+            id="ended",
+            outcome=Outcome.INCONCLUSIVE,
+            caps=True,
+            text="A source did not answer: {observed}.",
+        ),
+        Code(
+            id="second-reader-ended",
+            outcome=Outcome.INCONCLUSIVE,
+            text="nvidia-smi did not answer: {observed}. The GPU part number is not known "
+            "without it.",
+        ),
+    ),
+    check=_check_sources,
+    shows="Nothing was left out because a source hung or refused.",
+    limit="What a source says is judged elsewhere.",
+    near_miss="nvidia-smi needs up to 30 s without persistence mode.",
+    references=("docs/policies.md",),
+)
+
+RULES = (
+    KERNEL_BEHIND_NVML,
+    VIRTUAL_MACHINE,
+    HYPERVISOR_STORY,
+    WSL,
+    CONTAINER,
+    LIBRARY,
+    VERSION_SKEW,
+    DRIVER_AGE,
+    SOURCES,
+)

@@ -1,0 +1,1 @@
+"""Sources: raw claims, one file an origin. Nothing here judges."""
