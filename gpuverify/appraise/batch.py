@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from gpuverify.appraise.verdict import CLASS_REASONS, NOTHING_CLAIMED, contradictions
+from gpuverify.appraise.verdict import (
+    CLASS_REASONS,
+    NOTHING_CLAIMED,
+    contradictions,
+    group_gaps,
+)
 from gpuverify.model.evidence import EvidenceClass
-from gpuverify.model.finding import Finding, Outcome
+from gpuverify.model.finding import Finding, Group, Rule
 from gpuverify.model.policy import Policy
 from gpuverify.model.subject import BatchSubject
 from gpuverify.model.verdict import BatchResult, DeviceResult, Verdict
@@ -25,6 +30,7 @@ def batch_result(
     findings: tuple[Finding, ...],
     devices: tuple[DeviceResult, ...],
     policy: Policy,
+    rules: Sequence[Rule],
 ) -> BatchResult:
     """Put the findings over all devices together.
 
@@ -33,18 +39,17 @@ def batch_result(
         findings: What the batch rules found.
         devices: The devices' own results.
         policy: What a verdict requires.
+        rules: The rules that were run.
 
     Returns:
         The verdict of the batch rules alone; `overall` adds the devices.
     """
     sale = subject.items[0] if subject.items else None
     mismatch, suspect = contradictions(findings, sale)
-    caps = [
-        finding.message
-        for finding in findings
-        if finding.caps
-        or (finding.outcome is Outcome.INCONCLUSIVE and finding.rule not in policy.optional_rules)
-    ]
+    caps = [finding.message for finding in findings if finding.caps]
+    if Group.BATCH.value in policy.required:
+        wanted = {Group.BATCH: policy.required[Group.BATCH.value]}
+        caps += group_gaps(wanted, findings, rules, policy.optional_rules)
     left_out = [result for result in devices if not result.in_sale]
     if left_out and any(item.count is None for item in subject.items):
         caps.append(

@@ -133,4 +133,4 @@ def _batch(
     for rule in rules:
         if rule.batch_check is not None:
             findings.extend(rule.batch_check(subject))
-    return batch_.batch_result(subject, tuple(findings), devices, policy)
+    return batch_.batch_result(subject, tuple(findings), devices, policy, rules)

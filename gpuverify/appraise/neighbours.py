@@ -149,16 +149,13 @@ def exclusions(
     Returns:
         One entry a neighbour, in their order.
     """
+    passed = [f for f in findings if f.field and f.outcome is Outcome.PASS]
+    passed.sort(key=lambda finding: -finding.basis.rank)
     result = []
     for neighbour in neighbours:
         if sold.id in neighbour.sold_as:
             continue
-        best: Finding | None = None
-        for finding in findings:
-            if (best is None or finding.basis.rank > best.basis.rank) and excludes(
-                finding, neighbour
-            ):
-                best = finding
+        best = next((finding for finding in passed if excludes(finding, neighbour)), None)
         wanted = required_basis(sold, neighbour, policy)
         enough = best is not None and best.basis.at_least(wanted)
         result.append(

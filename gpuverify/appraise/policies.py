@@ -125,7 +125,7 @@ def _texts(value: list[Any], origin: str) -> tuple[str, ...]:
 def _thresholds(value: dict[str, Any], origin: str) -> Thresholds:
     """Read the table of thresholds."""
     table = strict_toml.Table(origin, "[thresholds]", value)
-    numbers: dict[str, int] = {}
+    numbers: dict[str, Any] = {}
     for field in dataclasses.fields(Thresholds):
         if field.name in ("require_signed_module", "driver_min"):
             continue

@@ -54,8 +54,12 @@ def contradictions(
 
 
 def required_groups(policy: Policy, sale: SaleItem | None) -> dict[Group, Basis]:
-    """Return the groups that a verdict of consistent needs, with the weakest basis for each."""
+    """Return the groups that a device's verdict of consistent needs, with the weakest basis.
+
+    The batch group is settled over all devices, see `gpuverify.appraise.batch`.
+    """
     groups = {Group(name): basis for name, basis in policy.required.items()}
+    groups.pop(Group.BATCH, None)
     new = sale is not None and sale.condition is Condition.NEW
     if new and policy.history_if_new:
         groups.setdefault(Group.HISTORY, Basis.REPORTED)

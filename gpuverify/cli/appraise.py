@@ -62,11 +62,14 @@ def command(
 def _one(name: str, question: Question, *, as_json: bool, verbose: bool) -> int:
     """Judge one file; what goes wrong goes to the entry."""
     from gpuverify.cli.output import write_stdout
+    from gpuverify.cli.progress import Progress
     from gpuverify.codec.read import load_path
     from gpuverify.render.result_json import document_text, result_document
 
-    evidence = load_path(name)
-    result = question.put(evidence)
+    with Progress() as progress:
+        progress(f"reading {name}")
+        evidence = load_path(name)
+        result = question.put(evidence)
     if as_json:
         write_stdout(document_text(result_document(result)))
     else:
@@ -104,14 +107,17 @@ def _input(
 ) -> None:
     """Judge one of several files and write or keep what came of it."""
     from gpuverify.cli.output import write_stderr, write_stdout
+    from gpuverify.cli.progress import Progress
     from gpuverify.codec.read import load_path
     from gpuverify.render.result_json import document_text, result_document
     from gpuverify.render.words import verdict_cell
 
     def judge() -> tuple[str, str, int, dict[str, object]]:
         """Read, judge and lay out."""
-        evidence = load_path(name)
-        result = question.put(evidence)
+        with Progress() as progress:
+            progress(f"reading {name}")
+            evidence = load_path(name)
+            result = question.put(evidence)
         told = verdict_cell(result.verdict, result.would_be)
         if as_json or as_lines:
             document = result_document(result)
@@ -143,7 +149,7 @@ def _failed(name: str, failure: Failure, tally: Tally, *, as_lines: bool) -> Non
     from gpuverify.codec.text import printable
     from gpuverify.render.result_json import document_text
 
-    tally.rows.append((name, failure.message, failure.exit_code))
+    tally.rows.append((name, failure.message.removeprefix(f"{name}: "), failure.exit_code))
     error: dict[str, object] = {
         "input": printable(name, 1000),
         "code": failure.code,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -21,6 +22,12 @@ class EvidenceClass(enum.Enum):
     REPLAYED = "replayed"
 
 
+@functools.lru_cache(maxsize=2048)
+def _not_asked(claim_id: str, source: Source) -> Claim:
+    """Return the claim that stands for one that nobody made."""
+    return Claim(id=claim_id, status=ClaimStatus.NOT_ASKED, source=source)
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimSet:
     """An ordered, immutable set of claims with at most one claim an id and source.
@@ -30,16 +37,26 @@ class ClaimSet:
     """
 
     claims: tuple[Claim, ...] = ()
-    _index: Mapping[tuple[str, Source], Claim] = field(init=False, repr=False, compare=False)
+    _index: Mapping[str, tuple[Claim, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Build the index and drop repetitions."""
-        index: dict[tuple[str, Source], Claim] = {}
+        index: dict[str, tuple[Claim, ...]] = {}
+        repeated = False
         for claim in self.claims:
-            index.setdefault((claim.id, claim.source), claim)
+            others = index.get(claim.id)
+            if others is None:
+                index[claim.id] = (claim,)
+            elif any(other.source is claim.source for other in others):
+                repeated = True
+            else:
+                index[claim.id] = (*others, claim)
         object.__setattr__(self, "_index", index)
-        if len(index) != len(self.claims):
-            object.__setattr__(self, "claims", tuple(index.values()))
+        if repeated:
+            seen: dict[tuple[str, Source], Claim] = {}
+            for claim in self.claims:
+                seen.setdefault((claim.id, claim.source), claim)
+            object.__setattr__(self, "claims", tuple(seen.values()))
 
     def __iter__(self) -> Iterator[Claim]:
         """Iterate over the claims in their order."""
@@ -51,10 +68,10 @@ class ClaimSet:
 
     def get(self, claim_id: str, source: Source) -> Claim:
         """Return the claim of one source, or one with status NOT_ASKED."""
-        found = self._index.get((claim_id, source))
-        if found is not None:
-            return found
-        return Claim(id=claim_id, status=ClaimStatus.NOT_ASKED, source=source)
+        for claim in self._index.get(claim_id, ()):
+            if claim.source is source:
+                return claim
+        return _not_asked(claim_id, source)
 
     def read(self, claim_id: str, *sources: Source) -> Claim:
         """Return the first claim with a value among `sources`, in their order.
@@ -67,20 +84,21 @@ class ClaimSet:
             The first claim with status OK; else the first that says why it has none; else one
             with status NOT_ASKED.
         """
+        order = sources or NVML_FIRST
+        claims = self._index.get(claim_id, ())
         reason: Claim | None = None
-        for source in sources or NVML_FIRST:
-            claim = self._index.get((claim_id, source))
-            if claim is None:
-                continue
-            if claim.ok:
-                return claim
-            if reason is None:
-                reason = claim
-        return reason or self.get(claim_id, (sources or NVML_FIRST)[0])
+        for source in order if claims else ():
+            for claim in claims:
+                if claim.source is source:
+                    if claim.value is not None:
+                        return claim
+                    reason = reason or claim
+                    break
+        return reason or _not_asked(claim_id, order[0])
 
     def all(self, claim_id: str) -> tuple[Claim, ...]:
         """Return every source's claim with this id, in their order."""
-        return tuple(claim for claim in self.claims if claim.id == claim_id)
+        return self._index.get(claim_id, ())
 
     def value(self, claim_id: str, *sources: Source) -> Value | None:
         """Return the value that `read` finds, or None."""

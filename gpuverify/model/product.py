@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -115,10 +116,20 @@ class Product:
     pci: tuple[PciIdentity, ...] = ()
     values: tuple[ReferenceValue, ...] = ()
     traits: frozenset[str] = frozenset()
+    _fields: Mapping[str, tuple[ReferenceValue, ...]] = dataclasses.field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        """Sort the values by field."""
+        fields: dict[str, list[ReferenceValue]] = {}
+        for value in self.values:
+            fields.setdefault(value.field, []).append(value)
+        object.__setattr__(self, "_fields", {key: tuple(found) for key, found in fields.items()})
 
     def get(self, field: str) -> tuple[ReferenceValue, ...]:
         """Return the reference values of one field, in file order."""
-        return tuple(value for value in self.values if value.field == field)
+        return self._fields.get(field, ())
 
     def has(self, trait: str) -> bool:
         """Whether the product has a trait."""

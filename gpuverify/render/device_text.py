@@ -319,12 +319,17 @@ def _all_findings(device: DeviceResult, style: Style, *, named: bool) -> list[st
     title = f"Findings of GPU {device.device.index}" if named else "Findings"
     lines = [style.paint(f"  {title}", "strong")]
     for finding in device.findings:
-        lines += _finding_lines(finding, style)
+        lines += finding_lines(finding, style)
     return lines
 
 
-def _finding_lines(finding: Finding, style: Style) -> list[str]:
-    """Tell one finding."""
+def finding_lines(finding: Finding, style: Style) -> list[str]:
+    """Tell one finding.
+
+    Args:
+        finding: The finding.
+        style: Colour and width.
+    """
     word = style.paint(
         f"{words.OUTCOME_WORD[finding.outcome]:<12}", words.OUTCOME_ROLE[finding.outcome]
     )

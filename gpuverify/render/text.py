@@ -11,7 +11,7 @@ from gpuverify.codec.text import printable
 from gpuverify.model.evidence import EvidenceClass
 from gpuverify.model.verdict import Verdict
 from gpuverify.render import words
-from gpuverify.render.device_text import device_table, group_block, groups_of
+from gpuverify.render.device_text import device_table, finding_lines, group_block, groups_of
 
 if TYPE_CHECKING:
     from gpuverify.model.evidence import Evidence
@@ -137,14 +137,10 @@ def _batch(screen: Screen) -> list[str]:
     for reason in batch.reasons if decides or screen.verbose else ():
         if reason not in known:
             lines += style.wrap(f"Together: {printable(reason, 400)}", first="  - ")
-    if screen.verbose:
-        for finding in result.batch.findings:
-            lines += labelled(
-                "",
-                f"{words.OUTCOME_WORD[finding.outcome]}: {printable(finding.message, 400)}"
-                f" [{finding.rule}/{finding.code}]",
-                style,
-            )
+    if screen.verbose and batch.findings:
+        lines += ["", style.paint("Findings of all together", "strong")]
+        for finding in batch.findings:
+            lines += finding_lines(finding, style)
     return lines
 
 

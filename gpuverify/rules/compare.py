@@ -262,7 +262,8 @@ class ListRule:
         unit: Unit of the reference field.
         convert: Turns the claim's value into the field's terms; None where it has no such value.
         applies: Whether it applies to the product.
-        accuse: Whether a value on file for other products alone contradicts this product.
+        accuse: Whether a value on file for other products alone contradicts this product; None
+            where it never does.
         tolerance_percent: How far off the own value may be.
         excludes: Whether a pass can exclude a neighbour.
         group: What a policy can require it under.
@@ -280,7 +281,7 @@ class ListRule:
     unit: str = ""
     convert: Callable[[Value], Value | None] = lambda value: value
     applies: Callable[[Product], bool] = lambda _product: True
-    accuse: Callable[[Product], bool] = lambda _product: True
+    accuse: Callable[[Product], bool] | None = lambda _product: True
     tolerance_percent: int = 0
     excludes: bool = True
     group: Group = Group.DETAIL
@@ -324,6 +325,10 @@ LIST_CODES = (
     NOT_FOR_PRODUCT,
 )
 """Codes of every rule that compares with a list."""
+OPEN_LIST_CODES = tuple(
+    code for code in LIST_CODES if code.outcome not in (Outcome.FAIL, Outcome.WARN)
+)
+"""Codes of a list that confirms and never accuses."""
 
 
 def _matches(value: Value, own: ReferenceValue, tolerance_percent: int) -> bool:
@@ -361,7 +366,7 @@ def list_rule(spec: ListRule) -> Rule:
             said=says(claim, show(value, spec.unit)),
             unit=spec.unit,
             tolerance_percent=spec.tolerance_percent,
-            accuse=spec.accuse(product),
+            accuse=spec.accuse is not None and spec.accuse(product),
             excludes=spec.excludes,
         )
 
@@ -370,7 +375,7 @@ def list_rule(spec: ListRule) -> Rule:
         title=spec.title,
         axis=Axis.IDENTITY,
         group=spec.group,
-        codes=LIST_CODES,
+        codes=LIST_CODES if spec.accuse is not None else OPEN_LIST_CODES,
         shows=spec.shows,
         limit=spec.limit,
         near_miss=spec.near_miss,

@@ -137,7 +137,7 @@ def placeholder(text: str) -> bool:
     """
     plain = re.sub(r"^(?:GPU-|MIG-|0x)|[^0-9A-Za-z]", "", text)
     return (
-        len(plain) < 4
+        len(plain) < 6
         or len(set(plain)) == 1
         or plain.upper() in ("NONE", "UNKNOWN", "REDACTED")
         or plain in "0123456789012345678901234567890"
@@ -146,23 +146,10 @@ def placeholder(text: str) -> bool:
 
 
 def _identities(recording: Recording, names: Pseudonyms) -> None:
-    """Find everything that identifies a card or the host."""
-    symbols = {"nvmlDeviceGetUUID": "uuid", "nvmlDeviceGetSerial": "serial"}
+    """Find everything that identifies a card, in all sources."""
     for call in recording.calls:
-        out = call.out[0] if call.out else None
-        kind = symbols.get(call.symbol)
-        if kind is not None and isinstance(out, str) and not out.startswith("hex:"):
-            names.add(kind, out)
-        elif call.symbol == "nvmlDeviceGetPdi" and isinstance(out, dict):
-            names.add("pdi", f"0x{integer_of(out.get('value', 0)):016x}")
-        elif call.symbol == "nvmlDeviceGetPlatformInfo" and isinstance(out, dict):
-            _platform(out, names)
-        elif call.symbol.startswith("nvmlDeviceGetGpuFabricInfo") and isinstance(out, dict):
-            cluster = out.get("clusterUuid")
-            if isinstance(cluster, list) and cluster:
-                octets = bytes(integer_of(item) for item in cluster).ljust(16, b"\0").hex()
-                parts = (octets[:8], octets[8:12], octets[12:16], octets[16:20], octets[20:])
-                names.add("uuid", "-".join(parts))
+        if call.out:
+            _call_identities(call.symbol, call.out[0], names)
     for path, value in recording.nvidia_smi.leaves if recording.nvidia_smi else ():
         kind = _LEAVES.get(path.partition("/")[2])
         if kind is not None and value not in ("N/A", ""):
@@ -172,6 +159,25 @@ def _identities(recording: Recording, names: Pseudonyms) -> None:
             found = re.search(r"GPU UUID:\s*(\S+)", entry.data.decode("utf-8", "replace"))
             if found and "?" not in found[1]:
                 names.add("uuid", found[1])
+
+
+def _call_identities(symbol: str, out: Json, names: Pseudonyms) -> None:
+    """Find what identifies a card in what one NVML call filled in."""
+    kind = {"nvmlDeviceGetUUID": "uuid", "nvmlDeviceGetSerial": "serial"}.get(symbol)
+    if kind is not None and isinstance(out, str) and not out.startswith("hex:"):
+        names.add(kind, out)
+    if not isinstance(out, dict):
+        return
+    if symbol == "nvmlDeviceGetPdi":
+        names.add("pdi", f"0x{integer_of(out.get('value', 0)):016x}")
+    elif symbol == "nvmlDeviceGetPlatformInfo":
+        _platform(out, names)
+    elif symbol.startswith("nvmlDeviceGetGpuFabricInfo"):
+        cluster = out.get("clusterUuid")
+        if isinstance(cluster, list) and cluster:
+            octets = bytes(integer_of(item) for item in cluster).ljust(16, b"\0").hex()
+            parts = (octets[:8], octets[8:12], octets[12:16], octets[16:20], octets[20:])
+            names.add("uuid", "-".join(parts))
 
 
 def _platform(out: dict[str, Json], names: Pseudonyms) -> None:

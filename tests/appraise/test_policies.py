@@ -164,8 +164,7 @@ count = 2
 max_hours = 900
 
 [[item]]
-product = "rtx-4090"
-memory = "48GB"
+product = "rtx-4090-48gb"
 modified = true
 """
 

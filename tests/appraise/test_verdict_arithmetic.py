@@ -73,13 +73,18 @@ RULES = tuple(
         (Group.HISTORY, Axis.HISTORY),
         (Group.ENVIRONMENT, Axis.ENVIRONMENT),
         (Group.CONDITION, Axis.CONDITION),
+        (Group.BATCH, Axis.IDENTITY),
     )
 )
 POLICY = Policy(
     name="p",
     sha256="0" * 64,
     text="t",
-    required={"product": Basis.CROSS_CHECKED, "capacity": Basis.REPORTED},
+    required={
+        "product": Basis.CROSS_CHECKED,
+        "capacity": Basis.REPORTED,
+        "batch": Basis.REPORTED,
+    },
     neighbours=Basis.CROSS_CHECKED,
 )
 
@@ -135,6 +140,7 @@ GOOD = (
 )
 SALE = SaleItem(product=SOLD)
 NEW = SaleItem(product=SOLD, condition=Condition.NEW)
+WHOLE = (finding("batch.rule", Outcome.PASS),)
 
 
 def judge(findings: tuple[Finding, ...], **more: object):  # type: ignore[no-untyped-def]
@@ -274,7 +280,7 @@ def test_condition_is_summed_up_apart() -> None:
     assert (result.condition_checks_done, result.condition_checks_known) == (1, 1)
 
 
-def batch_of(*results, findings: tuple[Finding, ...] = (), items=(SALE,)):  # type: ignore[no-untyped-def]
+def batch_of(*results, findings: tuple[Finding, ...] = WHOLE, items=(SALE,)):  # type: ignore[no-untyped-def]
     batch_subject = BatchSubject(
         subjects=tuple(subject(SALE) for _ in results),
         host=ClaimSet(),
@@ -283,7 +289,7 @@ def batch_of(*results, findings: tuple[Finding, ...] = (), items=(SALE,)):  # ty
         selected=None,
         thresholds=Thresholds(),
     )
-    return batch_result(batch_subject, findings, results, POLICY)
+    return batch_result(batch_subject, findings, results, POLICY, RULES)
 
 
 def test_a_batch_rule_decides_over_good_devices() -> None:

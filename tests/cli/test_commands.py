@@ -180,13 +180,47 @@ def test_bad_policy_and_claim_files_are_65(run: Run, log: Path, tmp_path: Path) 
     assert run("appraise", str(log), "--claim", str(bad)).returncode == 65
 
 
-def test_hostile_names_in_a_log(run: Run, tmp_path: Path) -> None:
-    path = tmp_path / "evil\x1b[31m.xml"
-    path.write_text(LOG.format(name="NVIDIA \u202eA100\u009b2J"), encoding="utf-8")
-    done = run("appraise", str(path), "-v")
-    assert done.returncode == 3
-    for sign in ("\x1b", "\u202e", "\u009b"):
-        assert sign not in done.stdout + done.stderr
+def test_hostile_names_do_no_harm(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "evil\x1b[31m\n.xml"
+    for name, code in (("NVIDIA \u202eA100\u009b2J", 65), ("NVIDIA \u78c1 A100 &lt;b&gt;", 1)):
+        path.write_text(LOG.format(name=name), encoding="utf-8")
+        done = run("appraise", str(path), "-v", "--claim", "a100-sxm4-40gb")
+        assert done.returncode in (code, 3), done.stdout + done.stderr
+        for sign in ("\x1b", "\u202e", "\u009b"):
+            assert sign not in done.stdout + done.stderr
+        assert "[31m\n" not in done.stdout
+
+
+def test_a_story_that_does_not_fit_itself_is_1(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "renamed.xml"
+    path.write_text(LOG.format(name="NVIDIA A100-SXM4-80GB"))
+    done = run("appraise", str(path), "--claim", "a100-sxm4-40gb")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "SUSPECT: this file does not fit together" in done.stdout
+
+
+LIVE = """
+import dataclasses
+import gpuverify.cli.gather as g
+from gpuverify.collect.replay import replay_case
+from gpuverify.model.evidence import EvidenceClass
+g.gather = lambda replay: dataclasses.replace(
+    replay_case("ga100/a100-sxm4-80gb"), evidence_class=EvidenceClass.LIVE, origin="this machine")
+"""
+
+
+def test_a_live_machine_in_order_is_0(run: Run) -> None:
+    done = run("check", "--claim", "a100-sxm4-80gb", patch=LIVE)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "CONSISTENT: the evidence is consistent with the sale claim (exit 0)" in done.stdout
+    unclaimed = run("check", "--json", patch=LIVE)
+    assert unclaimed.returncode == 3
+    assert json.loads(unclaimed.stdout)["verdict"] == "unverified"
+
+
+def test_one_gpu_of_a_machine_is_not_the_machine(run: Run) -> None:
+    assert run("check", "--gpu", "0", "--claim", "a100-sxm4-80gb", patch=LIVE).returncode in (0, 3)
+    assert run("check", "--gpu", "1", "--claim", "a100-sxm4-80gb", patch=LIVE).returncode == 64
 
 
 def test_a_console_without_utf_8(run: Run, log: Path) -> None:
@@ -339,3 +373,37 @@ def test_record_refuses_a_folder_with_something_in_it(run: Run, tmp_path: Path) 
     (tmp_path / "case").mkdir()
     (tmp_path / "case" / "x").touch()
     assert run("record", "-o", "case").returncode == 73
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize(("extra", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False)])
+def test_colour_on_a_terminal_only(log: Path, extra: dict[str, str], coloured: bool) -> None:
+    import os
+    import pty
+
+    env = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    env |= {"TERM": "xterm", "COLUMNS": "100", "PYTHONUTF8": "1", **extra}
+    main, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "gpuverify", "appraise", str(log)], stdout=terminal, env=env
+    ) as process:
+        os.close(terminal)
+        parts = []
+        try:
+            while part := os.read(main, 65536):
+                parts.append(part)
+        except OSError:  # Linux says so when the other side is closed
+            pass
+    os.close(main)
+    assert process.returncode == 3
+    assert (b"\x1b[" in b"".join(parts)) is coloured
+
+
+def test_the_corpus_appraises_without_a_fault(run: Run, corpus: Path) -> None:
+    files = sorted(str(path) for path in corpus.iterdir() if path.suffix in (".xml", ".txt"))
+    done = run("appraise", "--jsonl", *files)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(lines) == len(files)
+    codes = [line.get("exit_code", line.get("error", {}).get("exit_code")) for line in lines]
+    assert set(codes) <= {1, 2, 3, 65}
+    assert done.returncode in codes

@@ -1,0 +1,770 @@
+"""Every accusing or capping code has evidence that triggers it, and an honest near miss."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from gpuverify.model.claims import ClaimStatus
+from gpuverify.model.finding import Outcome
+from gpuverify.model.policy import Thresholds
+from gpuverify.model.sale import Condition
+from gpuverify.rules import RULES
+
+MIB = 1024 * 1024
+HOUR = 3600
+R550 = {"nvml:driver.version": "550.54.14"}
+NEW = {"condition": Condition.NEW}
+LOG = {"imported": True}
+
+
+NOTHING: dict[str, Any] = {}
+
+
+class Case(NamedTuple):
+    """What triggers a code, and what resembles it and must not."""
+
+    rule: str
+    code: str
+    lie: dict[str, Any]
+    honest: dict[str, Any]
+    host: dict[str, Any] = NOTHING
+    honest_host: dict[str, Any] | None = None
+    options: dict[str, Any] = NOTHING
+    honest_options: dict[str, Any] | None = None
+
+
+def ids(device: int, sub: int, speaker: str = "nvml", vendor: int = 0x10DE) -> dict[str, Any]:
+    return {
+        f"{speaker}:pci.device_id": device,
+        f"{speaker}:pci.subsystem_vendor_id": vendor,
+        f"{speaker}:pci.subsystem_device_id": sub,
+    }
+
+
+def listed(rule: str, claim: str, wrong: Any, unseen: Any) -> list[Case]:
+    """A value of another product contradicts live, warns in a log; one never seen does neither."""
+    speaker = "smi:" if claim == "gpu.gpu_part_number" else "nvml:"
+    return [
+        Case(rule, "other-product", {speaker + claim: wrong}, {speaker + claim: unseen}),
+        Case(
+            rule,
+            "other-product-in-log",
+            {"smi:" + claim: wrong},
+            {"smi:" + claim: unseen},
+            options=LOG,
+        ),
+    ]
+
+
+def histogram(high: int) -> dict[str, Any]:
+    names = ("max", "high", "partial", "low", "none")
+    return {f"nvml:remap.histogram_{n}": v for n, v in zip(names, (high, 7, 5, 0, 0), strict=True)}
+
+
+VIRTUAL = {"nvml:gpu.virtualization_mode": "pass-through"}
+ANSWERS = {"nvml:gpu.uuid": "GPU-1"}
+BEHIND = {"pci:pci.device_id": 0x20B2, "pci:pci.driver": "nvidia",
+          "procfs:device_node.present": True}  # fmt: skip
+SEEN = {"procfs:driver.kernel_version": "550.54.14", "pci:host.pci_gpu_count": 1}
+
+CASES: list[Case] = [
+    # -- product
+    Case("identity.product", "other-product", ids(0x20B0, 0x134F), ids(0x20B2, 0x9999)),
+    Case(
+        "identity.product", "other-product", ids(0x20F3, 0x1111), ids(0x20B2, 0x147F, vendor=0x1028)
+    ),
+    Case(
+        "identity.product", "other-product", ids(0x20C2, 0x1585), ids(0x20B2, 0x1625), options=LOG
+    ),
+    Case("identity.product", "other-product", ids(0x20B0, 0x134F), ids(0x2FFF, 0x134F)),
+    Case(
+        "identity.whole-card",
+        "slice",
+        {"smi:gpu.virtualization_mode": "vgpu"},
+        {"smi:gpu.virtualization_mode": "pass-through", "smi:mig.mode_current": True},
+    ),
+    Case(
+        "identity.whole-card",
+        "slice",
+        {"smi:mig.is_slice": True},
+        {"smi:mig.is_slice": False, "smi:gpu.virtualization_mode": "none"},
+        options=LOG,
+    ),
+    Case(
+        "identity.pci-cross-check",
+        "differs",
+        ids(0x20B2, 0x147F) | ids(0x20B0, 0x134F, "pci"),
+        ids(0x20B2, 0x147F) | ids(0x20B2, 0x147F, "pci"),
+    ),
+    Case(
+        "identity.pci-cross-check",
+        "differs",
+        ids(0x20B2, 0x147F) | ids(0x20B2, 0x147F, "pci") | {"pci:pci.attribute.device_id": 0x20B0},
+        ids(0x20B2, 0x147F) | {"pci:pci.attribute.device_id": 0x20B0},
+    ),
+    Case(
+        "identity.kernel-cross-check",
+        "differs",
+        {"nvml:gpu.vbios_version": "92.00.45.00.05", "procfs:gpu.vbios_version": "92.00.19.00.10"},
+        {
+            "nvml:gpu.name": "NVIDIA A100-X",
+            "procfs:gpu.name": "A100-X",
+            "nvml:gpu.vbios_version": "92.00.45.00.05",
+            "procfs:gpu.vbios_version": "??.??.??.??.??",
+        },
+    ),
+    Case(
+        "identity.name",
+        "other-product",
+        ids(0x20B0, 0x134F) | {"nvml:gpu.name": "NVIDIA A100-SXM4-40GB"},
+        ids(0x20B0, 0x134F) | {"nvml:gpu.name": "NVIDIA Odd Name"},
+    ),
+    Case(
+        "identity.name",
+        "other-name",
+        ids(0x20B2, 0x147F) | {"nvml:gpu.name": "NVIDIA A800-SXM4-80GB"},
+        ids(0x20B2, 0x147F) | {"nvml:gpu.name": "NVIDIA Graphics Device"},
+    ),
+    # -- lists of values
+    *listed("identity.core-count", "gpu.core_count", 4480, 6911),
+    *listed("identity.bus-width", "memory.bus_width_bits", 4096, 5119),
+    *listed("identity.memory-clock", "clock.memory_max_khz", 1_215_000, 1_597_000),
+    *listed("identity.sm-clock", "clock.sm_max_khz", 1_605_000, 1_400_000),
+    *listed("identity.compute-capability", "gpu.compute_capability", "8.9", "9.9"),
+    *listed(
+        "identity.mig-profiles", "mig.profiles", "1g.10gb:9856:14:4,7g.40gb:40192:98:1", "7g.79gb"
+    ),
+    *listed("lattice.inforom-sku", "inforom.image_version", "G506.0200.00.04", "G506.0299.00.04"),
+    *listed("lattice.chip-sku", "gpu.gpu_part_number", "20B0-884-A1", "20B2-899-A1"),
+    Case("identity.bank-histogram", "other-product", histogram(500), histogram(501)),
+    Case(
+        "identity.bank-histogram",
+        "other-product-in-log",
+        histogram(500),
+        histogram(501),
+        options=LOG,
+    ),
+    Case(
+        "identity.bar1",
+        "other-product",
+        {"pci:pci.bar1_max_bytes": 65536 * MIB},
+        {"nvml:pci.bar1_bytes": 256 * MIB},
+    ),
+    Case(
+        "identity.bar1",
+        "other-product-in-log",
+        {"smi:pci.bar1_bytes": 262144 * MIB},
+        {"smi:pci.bar1_bytes": 65536 * MIB},
+        options=LOG,
+    ),
+    *[
+        Case(
+            "identity.vbios-family",
+            code,
+            {"smi:gpu.vbios_version": wrong},
+            {"smi:gpu.vbios_version": "92.99.99.99.99"},
+            options=options,
+        )
+        for code, options in (("other-chip", {}), ("other-chip-in-log", LOG))
+        for wrong in ("94.02.5C.00.03", "96.00.74.00.01", "88.00.4F.00.09")
+    ],
+    *[
+        Case(
+            "identity.architecture",
+            code,
+            {"smi:gpu.architecture": "Hopper"},
+            {"smi:gpu.architecture": unknown},
+            options=options,
+        )
+        for code, options in (("other-chip", {}), ("other-chip-in-log", LOG))
+        for unknown in ("Ampere", "Rubin")
+    ],
+    Case(
+        "ecc.capability",
+        "lacking",
+        {"nvml:ecc.mode_current": None},
+        {"nvml:ecc.mode_current": False, "nvml:inforom.ecc_object": "6.16"},
+    ),
+    Case(
+        "ecc.capability",
+        "lacking",
+        {"nvml:ecc.mode_current": True, "nvml:inforom.ecc_object": None},
+        {"nvml:ecc.mode_current": None, "nvml:gpu.virtualization_mode": "vgpu"},
+    ),
+    # -- capacity
+    Case(
+        "capacity.total",
+        "wrong-class",
+        {"nvml:memory.total_bytes": 40960 * MIB},
+        {"nvml:memory.total_bytes": 81559 * MIB},
+        host=R550,
+    ),
+    Case(
+        "capacity.total",
+        "wrong-class",
+        {"smi:memory.total_bytes": 40536 * MIB, "smi:mig.mode_current": False},
+        {"smi:memory.total_bytes": 81252 * MIB, "smi:mig.mode_current": False},
+        host={"smi:driver.version": "460.32.03"},
+        options=LOG,
+    ),
+    Case(
+        "capacity.total",
+        "wrong-class",
+        {"smi:memory.total_bytes": 40960 * MIB, "smi:mig.mode_current": False},
+        {"smi:memory.total_bytes": 40960 * MIB, "smi:mig.mode_current": True},
+        host={"smi:driver.version": "550.54"},
+        options=LOG,
+    ),
+    Case(
+        "capacity.total",
+        "wrong-class",
+        {"nvml:memory.total_bytes": 40960 * MIB},
+        {"nvml:memory.total_bytes": 40960 * MIB},
+        host=R550,
+        honest_host={},
+    ),
+    Case(
+        "capacity.reserved",
+        "inflated",
+        {"nvml:memory.reserved_bytes": 9000 * MIB},
+        {"nvml:memory.reserved_bytes": 1536 * MIB},
+    ),
+    *[
+        Case(
+            "capacity.total",
+            code,
+            {"smi:memory.total_bytes": 95830 * MIB},
+            {"smi:memory.total_bytes": 97500 * MIB},
+            host=R550,
+            options={**options, "sold": "h96"},
+        )
+        for code, options in (("other-product", {}), ("other-product-in-log", LOG))
+    ],
+    # -- lattice
+    Case(
+        "lattice.gpu-part-number-device",
+        "differs",
+        {"smi:gpu.gpu_part_number": "20B2-895-A1", "nvml:pci.device_id": 0x20B0},
+        {"smi:gpu.gpu_part_number": "692-2G506-0210-002", "nvml:pci.device_id": 0x20B0},
+    ),
+    Case(
+        "lattice.board-project",
+        "differs",
+        {
+            "nvml:gpu.board_part_number": "692-2G506-0210-002",
+            "nvml:inforom.image_version": "G520.0210.00.01",
+        },
+        {
+            "nvml:gpu.board_part_number": "900-1G136-2530-000",
+            "nvml:inforom.image_version": "G001.0000.03.03",
+        },
+    ),
+    Case(
+        "lattice.board-sku",
+        "differs",
+        {
+            "nvml:gpu.board_part_number": "692-2G506-0210-002",
+            "nvml:inforom.image_version": "G506.0200.00.01",
+        },
+        {
+            "nvml:gpu.board_part_number": "900-2G506-0210-002",
+            "nvml:inforom.image_version": "G506.0200.00.01",
+        },
+    ),
+    Case(
+        "lattice.segment",
+        "differs",
+        {"nvml:gpu.board_part_number": "900-11001-0108-000"},
+        {"nvml:gpu.board_part_number": "965-2G506-A800-000"},
+    ),
+    # -- links
+    Case(
+        "link.count",
+        "fewer",
+        {"nvml:nvlink.link_count": 8},
+        {"nvml:nvlink.link_count": 12, "nvml:nvlink.active_count": 0},
+    ),
+    Case(
+        "link.count",
+        "fewer",
+        {"nvml:nvlink.link_count": 8},
+        {"nvml:nvlink.link_count": 8, **VIRTUAL},
+    ),
+    Case(
+        "link.count",
+        "fewer-in-log",
+        {"smi:nvlink.link_count": 8},
+        {"smi:nvlink.link_count": 13},
+        options=LOG,
+    ),
+    # -- condition
+    Case(
+        "condition.row-remap",
+        "failure",
+        {"nvml:remap.failure": True},
+        {"nvml:remap.failure": False, "nvml:remap.correctable_count": 2},
+    ),
+    Case(
+        "condition.row-remap",
+        "pending",
+        {"nvml:remap.pending": True},
+        {"nvml:remap.pending": False, "nvml:remap.correctable_count": 1},
+    ),
+    Case(
+        "condition.row-remap",
+        "uncorrectable",
+        {"nvml:remap.uncorrectable_count": 4},
+        {"nvml:remap.uncorrectable_count": 0},
+    ),
+    Case("condition.spare-rows", "low", {"nvml:remap.histogram_low": 3}, histogram(628)),
+    Case("condition.spare-rows", "exhausted", {"nvml:remap.histogram_none": 1}, histogram(628)),
+    Case(
+        "condition.retired-pages",
+        "retired",
+        {"nvml:retired.double_bit_count": 2},
+        {"nvml:retired.single_bit_count": 0, "nvml:retired.double_bit_count": 0},
+        options={"sold": "k80"},
+    ),
+    Case(
+        "condition.retired-pages",
+        "limit-reached",
+        {"nvml:retired.single_bit_count": 61, "nvml:retired.double_bit_count": 3},
+        {"nvml:retired.single_bit_count": 60, "nvml:retired.double_bit_count": 3},
+        options={"sold": "k80"},
+    ),
+    Case(
+        "condition.retired-pages",
+        "pending",
+        {"nvml:retired.pending": True},
+        {"nvml:retired.pending": False},
+        options={"sold": "k80"},
+    ),
+    Case(
+        "condition.sram-threshold",
+        "exceeded",
+        {"nvml:ecc.sram_threshold_exceeded": True},
+        {"nvml:ecc.sram_threshold_exceeded": False},
+    ),
+    Case(
+        "condition.ecc-errors",
+        "uncorrectable",
+        {"nvml:ecc.aggregate.dram_uncorrectable": 5},
+        {"nvml:ecc.aggregate.dram_correctable": 177},
+    ),
+    Case(
+        "condition.inforom",
+        "corrupted",
+        {"nvml:inforom.valid": False},
+        {"nvml:inforom.valid": True},
+    ),
+    Case(
+        "condition.inforom",
+        "corrupted",
+        {"smi:pci.bus_id": "00000008:00:00.0"},
+        {"smi:pci.bus_id": "00000007:00:00.0"},
+        host={"smi:host.inforom_warnings": "0008:00:00.0"},
+        options=LOG,
+    ),
+    Case(
+        "condition.device-lost",
+        "lost",
+        {"nvml:gpu.serial": ClaimStatus.DEVICE_LOST},
+        {"nvml:gpu.serial": None, "nvml:gpu.name": "X"},
+    ),
+    Case(
+        "condition.device-lost",
+        "lost",
+        {"nvml:gpu.responding": False},
+        {"nvml:gpu.responding": True},
+    ),
+    Case(
+        "condition.device-lost",
+        "lost",
+        {"smi:pci.bus_id": "00000000:05:00.0"},
+        {"smi:pci.bus_id": "00000000:06:00.0"},
+        host={"smi:host.lost_devices": "00000000:05:00.0"},
+        options=LOG,
+    ),
+    Case(
+        "condition.repairs",
+        "pending",
+        {"nvml:repair.channel_pending": True},
+        {"nvml:repair.channel_pending": False},
+    ),
+    Case(
+        "condition.repairs",
+        "unrepairable",
+        {"nvml:repair.unrepairable_memory": True},
+        {"nvml:repair.unrepairable_memory": False},
+    ),
+    Case(
+        "condition.repairs",
+        "bank-remap-failure",
+        {"nvml:repair.bank_remap_failure": True},
+        {"nvml:repair.bank_remap_pending": False},
+    ),
+    Case(
+        "condition.recovery",
+        "asked",
+        {"nvml:gpu.recovery_action": "gpu-reset"},
+        {"nvml:gpu.recovery_action": "None"},
+    ),
+    Case(
+        "condition.recovery",
+        "asked",
+        {"nvml:gpu.reset_required": True},
+        {"nvml:gpu.reset_required": False},
+    ),
+    Case("condition.fan", "error", {"smi:gpu.fan_error": True}, {"smi:gpu.fan_error": False}),
+    # -- history
+    Case(
+        "history.hour-meter",
+        "above-burn-in",
+        {"nvml:inforom.bbx_time_run_s": 201 * HOUR},
+        {"nvml:inforom.bbx_time_run_s": 200 * HOUR},
+        options=NEW,
+    ),
+    Case(
+        "history.hour-meter",
+        "ran-long",
+        {"nvml:inforom.bbx_time_run_s": 1501 * HOUR},
+        {"nvml:inforom.bbx_time_run_s": 1501 * HOUR},
+        options=NEW,
+        honest_options={},
+    ),
+    Case(
+        "history.hour-meter",
+        "above-declared",
+        {"nvml:inforom.bbx_time_run_s": 673 * HOUR},
+        {"nvml:inforom.bbx_time_run_s": 672 * HOUR},
+        options={**NEW, "max_hours": 600},
+    ),
+    Case(
+        "history.hour-meter",
+        "absent-but-required",
+        {"nvml:inforom.bbx_time_run_s": None},
+        {"nvml:inforom.bbx_time_run_s": None},
+        options=NEW,
+        honest_options={},
+    ),
+    Case(
+        "history.hour-meter",
+        "implausible-on-new",
+        {"nvml:inforom.bbx_time_run_s": 60_000 * HOUR},
+        {"nvml:inforom.bbx_time_run_s": 60_000 * HOUR},
+        options=NEW,
+        honest_options={},
+    ),
+    Case(
+        "history.hour-meter",
+        "implausible-on-new",
+        {"nvml:inforom.bbx_time_run_s": ClaimStatus.SENTINEL},
+        {"nvml:inforom.bbx_time_run_s": 0},
+        options=NEW,
+    ),
+    Case(
+        "history.remaps",
+        "few-on-new",
+        {"nvml:remap.correctable_count": 2},
+        {"nvml:remap.correctable_count": 0, "nvml:remap.uncorrectable_count": 0},
+        options=NEW,
+    ),
+    Case(
+        "history.remaps",
+        "many-on-new",
+        {"nvml:remap.correctable_count": 3},
+        {"nvml:remap.correctable_count": 3},
+        options=NEW,
+        honest_options={},
+    ),
+    Case(
+        "history.remaps",
+        "many-on-new",
+        {"nvml:remap.uncorrectable_count": 1},
+        {"nvml:remap.correctable_count": 1},
+        options=NEW,
+        honest_options={"condition": Condition.USED},
+    ),
+    Case(
+        "history.retired-pages",
+        "on-new",
+        {"nvml:retired.single_bit_count": 2},
+        {"nvml:retired.single_bit_count": 2},
+        options={**NEW, "sold": "k80"},
+        honest_options={"sold": "k80"},
+    ),
+    # -- environment
+    Case(
+        "environment.kernel-behind-nvml",
+        "nothing-behind",
+        ANSWERS,
+        ANSWERS | BEHIND,
+        host={"procfs:driver.kernel_version": ClaimStatus.NOT_FOUND, "pci:host.pci_gpu_count": 0},
+        honest_host=SEEN,
+    ),
+    Case(
+        "environment.kernel-behind-nvml",
+        "nothing-behind",
+        ANSWERS | BEHIND | {"procfs:device_node.present": False},
+        ANSWERS,
+        host=SEEN,
+        honest_host={"pci:host.pci_gpu_count": ClaimStatus.TIMED_OUT},
+    ),
+    Case(
+        "environment.kernel-behind-nvml",
+        "nothing-behind",
+        ANSWERS | BEHIND | {"pci:pci.driver": "vfio-pci"},
+        {"pci:pci.driver": "vfio-pci"},
+        host=SEEN,
+    ),
+    Case(
+        "environment.kernel-behind-nvml",
+        "wsl",
+        ANSWERS,
+        ANSWERS | BEHIND,
+        host={"host:host.wsl": True},
+        honest_host=SEEN | {"host:host.wsl": False},
+    ),
+    Case(
+        "environment.virtual-machine",
+        "virtual",
+        VIRTUAL,
+        {},
+        honest_host={"host:host.virtual_machine": "none"},
+    ),
+    Case(
+        "environment.virtual-machine",
+        "virtual",
+        {},
+        {},
+        host={"host:host.virtual_machine": "kvm"},
+        honest_host={"host:host.virtual_machine": "none"},
+    ),
+    Case(
+        "environment.hypervisor-story",
+        "contradiction",
+        VIRTUAL,
+        VIRTUAL,
+        host={"host:host.hypervisor_cpuid": False},
+        honest_host={"host:host.hypervisor_cpuid": True},
+    ),
+    Case(
+        "environment.wsl",
+        "wsl",
+        {},
+        {},
+        host={"host:host.wsl": True},
+        honest_host={"host:host.wsl": False},
+    ),
+    Case(
+        "environment.library",
+        "altered",
+        {},
+        {},
+        host={"host:library.package_match": False},
+        honest_host={"host:library.package_match": True},
+    ),
+    Case(
+        "environment.library",
+        "unknown",
+        {},
+        {},
+        host={"host:library.package_match": ClaimStatus.NOT_FOUND},
+        honest_host={"host:library.package_match": True},
+    ),
+    Case(
+        "environment.version-skew",
+        "apart",
+        {},
+        {},
+        host=R550 | {"procfs:driver.kernel_version": "550.90.07"},
+        honest_host=R550 | {"procfs:driver.kernel_version": "550.54.14"},
+    ),
+    Case(
+        "environment.driver-age",
+        "too-old",
+        {},
+        {},
+        host={"nvml:driver.version": "525.85.12"},
+        honest_host={"nvml:driver.version": "535.54.03"},
+        options={"thresholds": Thresholds(driver_min=535)},
+    ),
+    Case(
+        "environment.sources",
+        "ended",
+        {},
+        {},
+        host={"procfs:source.procfs": "timed-out"},
+        honest_host={"procfs:source.procfs": "ok"},
+    ),
+    Case(
+        "environment.sources",
+        "ended",
+        {},
+        {},
+        host={"procfs:source.procfs": ClaimStatus.TIMED_OUT},
+        honest_host={"smi:source.nvidia-smi": "timed-out"},
+    ),
+    Case(
+        "environment.module-signature",
+        "unsigned-refused",
+        {},
+        {},
+        host={"host:host.module_signer": "none"},
+        options={"thresholds": Thresholds(require_signed_module=True)},
+        honest_options={},
+    ),
+    Case(
+        "environment.preload",
+        "driver-api",
+        {},
+        {},
+        host={"host:host.preload_provides_driver_api": True},
+        honest_host={
+            "host:host.preload": "/usr/lib/libjemalloc.so",
+            "host:host.preload_provides_driver_api": False,
+            "host:host.audit": "",
+        },
+    ),
+    Case(
+        "environment.preload",
+        "audit",
+        {},
+        {},
+        host={"host:host.audit": "/tmp/audit.so"},
+        honest_host={"host:host.audit": ""},
+    ),
+    Case(
+        "environment.foreign-mounts",
+        "over-the-node",
+        {"host:device_node.foreign_mount": True},
+        {"host:device_node.foreign_mount": False},
+        host={"host:host.foreign_mounts": "/dev/nvidia0"},
+        honest_host={
+            "host:host.foreign_mounts": "/usr/bin/nvidia-smi",
+            "host:host.container": "docker",
+        },
+    ),
+    Case(
+        "environment.foreign-mounts",
+        "over-files",
+        {},
+        {},
+        host={"host:host.foreign_mounts": "/usr/bin/nvidia-smi", "host:host.container": "none"},
+        honest_host={
+            "host:host.foreign_mounts": "/usr/bin/nvidia-smi",
+            "host:host.container": "podman",
+        },
+    ),
+    Case(
+        "environment.unlock-traces",
+        "traces",
+        {},
+        {},
+        host={"host:host.unlock_module": True},
+        honest_host={"host:host.unlock_module": False, "host:host.kernel_log_unlock": False},
+    ),
+    Case(
+        "environment.unlock-traces",
+        "traces",
+        {},
+        {},
+        host={"host:host.kernel_log_unlock": True, "host:host.unlock_module": False},
+        honest_host={"host:host.kernel_log_unlock": False},
+    ),
+    Case(
+        "environment.python-hooks",
+        "hooks",
+        {},
+        {},
+        host={"host:host.python_hooks": "evil.pth"},
+        honest_host={"host:host.python_hooks": ""},
+    ),
+    Case(
+        "environment.tracer",
+        "traced",
+        {},
+        {},
+        host={"host:host.tracer_pid": 4711},
+        honest_host={"host:host.tracer_pid": 0},
+    ),
+    Case(
+        "environment.binding",
+        "shadowed",
+        {},
+        {},
+        host={"host:binding.shadowed": True},
+        honest_host={"host:binding.shadowed": False},
+    ),
+    Case(
+        "environment.nvidia-smi-program",
+        "script",
+        {},
+        {},
+        host={"host:nvidia_smi.is_elf": False},
+        honest_host={"host:nvidia_smi.is_elf": True},
+    ),
+    Case(
+        "environment.nvidia-smi",
+        "differ",
+        {"nvml:gpu.serial": "1652823055647", "smi:gpu.serial": "1652823055648"},
+        {
+            "nvml:gpu.vbios_version": "92.00.45.00.0A",
+            "smi:gpu.vbios_version": "92.00.45.00.0a",
+            "nvml:power.draw_mw": 71_000,
+            "smi:power.draw_mw": 93_000,
+        },
+    ),
+]
+
+
+def decides(outcome: Outcome, *, caps: bool) -> bool:
+    return outcome in (Outcome.WARN, Outcome.FAIL) or caps
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}/{case.code}")
+def test_lie_triggers_the_code(bench: Any, case: Case) -> None:
+    findings = bench.run(case.rule, case.lie, case.host, **case.options)
+    hit = [finding for finding in findings if finding.code == case.code]
+    assert hit, [finding.code for finding in findings]
+    assert hit[0].claims
+    assert "{" not in hit[0].message
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.rule}/{case.code}")
+def test_near_miss_does_not(bench: Any, case: Case) -> None:
+    host = case.host if case.honest_host is None else case.honest_host
+    options = case.options if case.honest_options is None else case.honest_options
+    for finding in bench.run(case.rule, case.honest, host, **options):
+        assert finding.code != case.code
+        if (case.rule, finding.code) != ("condition.retired-pages", "retired"):
+            assert not decides(finding.outcome, caps=False), finding.message
+
+
+BATCH_CODES = {
+    ("batch.unique-identity", "cloned"),
+    ("batch.serials", "cloned"),
+    ("batch.serials", "cloned-in-log"),
+    ("batch.count", "fewer"),
+    ("batch.count", "fewer-in-log"),
+    ("batch.count", "fewer-in-selection"),
+    ("batch.complete", "fewer-blocks"),
+    ("batch.complete", "more-blocks"),
+    ("batch.complete", "unlisted"),
+    ("batch.complete", "left-out"),
+    ("condition.kernel-log", "serious"),
+}
+"""Triggered in test_batch_rules.py."""
+
+
+def test_every_accusing_code_is_triggered() -> None:
+    covered = {(case.rule, case.code) for case in CASES} | BATCH_CODES
+    wanted = {
+        (rule.id, code.id)
+        for rule in RULES
+        for code in rule.codes
+        if decides(code.outcome, caps=code.caps)
+    }
+    assert sorted(wanted - covered) == []
