@@ -68,7 +68,7 @@ def eight_gpu_xml() -> bytes:
             if data.count(b"<gpu id=") == 8:
                 return data
     from gpuverify.codec.nvidia_smi_leaves import xml_from_leaves
-    from gpuverify.sources.recording import load_case
+    from gpuverify.sources.cases import load_case
 
     return xml_from_leaves(load_case(CASE).recording.nvidia_smi.leaves)
 

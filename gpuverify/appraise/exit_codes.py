@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from gpuverify.model.policy import Policy
 from gpuverify.model.verdict import ConditionState, Result, Verdict
 
@@ -11,9 +9,6 @@ CONSISTENT = 0
 SUSPECT = 1
 MISMATCH = 2
 UNVERIFIED = 3
-
-# Over several devices and inputs the first of these that occurs is given.
-PRECEDENCE = (2, 65, 4, 1, 70, 69, 77, 3, 0)
 
 _CONDITION_RANK = {
     ConditionState.UNKNOWN: 0,
@@ -46,16 +41,3 @@ def exit_code(result: Result, policy: Policy) -> int:
     if worst >= threshold:
         return SUSPECT
     return CONSISTENT if result.verdict is Verdict.CONSISTENT else UNVERIFIED
-
-
-def combine(codes: Iterable[int]) -> int:
-    """Return the exit code over several inputs, by precedence.
-
-    Args:
-        codes: One code an input; a code outside the table (64, 66, 73, 130) wins over all.
-    """
-    seen = set(codes)
-    outside = sorted(seen - set(PRECEDENCE))
-    if outside:
-        return outside[0]
-    return next((code for code in PRECEDENCE if code in seen), UNVERIFIED)

@@ -240,14 +240,14 @@ VBIOS_LIST = Rule(
         Code(
             id="not-on-file",
             outcome=Outcome.INCONCLUSIVE,
-            text="{observed}, not on file for {expected}. Many genuine cards carry such a one.",
+            text="{observed}, not on file for {expected}. Many honest cards carry such a one.",
         ),
         NO_VALUE,
         NO_PRODUCT,
     ),
     shows="This VBIOS version was seen on the product, or NVIDIA published its measurements.",
     limit="It confirms and never accuses: lists of VBIOS versions are never complete.",
-    near_miss="An unseen VBIOS version on a genuine card.",
+    near_miss="An unseen VBIOS version on an honest card.",
     references=("NVIDIA/nvtrust, reference integrity manifests (RIM) of VBIOS versions",),
     check=_check_vbios_list,
 )

@@ -354,7 +354,7 @@ ECC_MODE = Rule(
     ),
     shows="Memory errors are corrected and counted.",
     limit="A setting of today says nothing of yesterday.",
-    near_miss="Genuine cards run with ECC off.",
+    near_miss="Honest cards run with ECC off.",
     references=("nvml.h, nvmlDeviceGetEccMode",),
     check=_check_ecc_mode,
 )

@@ -79,10 +79,14 @@ def _inforom_valid(draft: Draft, gpu: int, value: Value) -> None:
 
 
 def _responding(draft: Draft, gpu: int, value: Value) -> None:
-    """Let the card be lost: every call about it says so."""
+    """Let the card be lost: every call about it says so but those for its place on the bus."""
     if value:
         raise EditError("gpu.responding can only be edited to false")
+    kept = [call for call in draft.calls if "GetPciInfo" in call.symbol]
     draft.fail_symbol("*", gpu, _LOST)
+    others = [call for call in draft.calls if "GetPciInfo" not in call.symbol]
+    draft.calls = others + kept
+    draft.drop_leaf(f"gpu[{gpu}]")
 
 
 def _listed(draft: Draft, gpu: int, value: Value) -> None:

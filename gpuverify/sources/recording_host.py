@@ -56,7 +56,7 @@ class ReplayedTree:
                 entry = self._files.get(front)
                 if entry is not None and entry.target:
                     rest = "/".join(parts[count:])
-                    folder = front.rpartition("/")[0]
+                    folder = front.rpartition("/")[0] or "/"
                     joined = os.path.normpath(os.path.join(folder, entry.target, rest))  # noqa: PTH118
                     break
             else:
@@ -247,11 +247,12 @@ class RecordingTree:
         return self.files.get(path) or FileEntry(kind="link")
 
     def _failed(self, path: str, error: OSError) -> None:
-        """Keep a refusal."""
+        """Keep a refusal, unless it follows from what stands there."""
         entry = self._entry(path)
         kind = self._tree.kind(path) if entry.kind == "link" else entry.kind
         absent = error.errno in (errno.ENOENT, errno.ENOTDIR) and kind == "absent"
-        number = 0 if absent else (error.errno or errno.EIO)
+        follows = absent or error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EINVAL)
+        number = entry.errno if follows else (error.errno or errno.EIO)
         self.files[path] = replace(entry, kind=kind, errno=number)
 
     def read(self, path: str, limit: int = DEFAULT_LIMIT_BYTES) -> bytes:
@@ -282,10 +283,7 @@ class RecordingTree:
         try:
             target = self._tree.link(path)
         except OSError as error:
-            if error.errno == errno.EINVAL:
-                self.kind(path)
-            else:
-                self._failed(path, error)
+            self._failed(path, error)
             raise
         self.files[path] = replace(self._entry(path), target=target)
         return target

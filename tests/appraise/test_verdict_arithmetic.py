@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 
 from gpuverify.appraise.batch import batch_result, carry_over, overall, worst
-from gpuverify.appraise.exit_codes import combine
 from gpuverify.appraise.verdict import device_result
 from gpuverify.model.claims import Basis
 from gpuverify.model.evidence import ClaimSet, DeviceEvidence, EvidenceClass
@@ -319,20 +318,3 @@ def test_other_cards_beside_the_sale_need_a_count() -> None:
 def test_no_device_is_never_consistent() -> None:
     assert overall((), batch_of())[0] is Verdict.UNVERIFIED
     assert worst([]) is Verdict.UNVERIFIED
-
-
-@pytest.mark.parametrize(
-    ("codes", "expected"),
-    [
-        ([0, 3, 2, 65], 2),
-        ([0, 3, 1, 65], 65),
-        ([0, 3, 1, 69], 1),
-        ([0, 3, 77], 77),
-        ([0, 3], 3),
-        ([0, 0], 0),
-        ([], 3),
-        ([0, 66], 66),
-    ],
-)
-def test_codes_combine_by_precedence(codes: list[int], expected: int) -> None:
-    assert combine(codes) == expected

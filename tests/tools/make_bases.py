@@ -67,6 +67,16 @@ H20 = mig(
     (4, 0, "7g.96gb", 1, 78, 97408), (7, 20, "1g.12gb+me", 1, 8, 12032),
     (9, 15, "1g.24gb", 4, 16, 24192),
 )  # fmt: skip
+GB200 = mig(
+    (0, 19, "1g.23gb", 7, 18, 23552), (1, 14, "2g.47gb", 3, 38, 47616),
+    (2, 9, "3g.93gb", 2, 70, 95232), (3, 5, "4g.93gb", 1, 76, 95232),
+    (4, 0, "7g.186gb", 1, 152, 189440), (9, 15, "1g.47gb", 4, 28, 47616),
+)  # fmt: skip
+GB300 = mig(
+    (0, 19, "1g.35gb", 7, 18, 35840), (1, 14, "2g.70gb", 3, 38, 71168),
+    (2, 9, "3g.139gb", 2, 70, 142080), (3, 5, "4g.139gb", 1, 76, 142080),
+    (4, 0, "7g.278gb", 1, 152, 284160), (9, 15, "1g.70gb", 4, 28, 71168),
+)  # fmt: skip
 
 _GA100: dict[str, Any] = {
     "bus_width_bits": 5120, "core_count": 6912, "graphics_mhz": 1410, "inforom_oem": "2.0",
@@ -78,6 +88,12 @@ _GH100: dict[str, Any] = {
     "bar1_max_mib": 131072, "wide_bar0": True, "pcie_generation": 5, "power_default_w": 700,
     "power_min_w": 200, "power_max_w": 700, "inforom_oem": "2.1", "inforom_ecc": "7.16",
     "ecc": True, "remap_banks": 2560, "nvlink_version": 6, "nvlink_mbps": 26562,
+}  # fmt: skip
+_GB100: dict[str, Any] = {
+    "architecture": "Blackwell", "compute_capability": (10, 0), "bus_width_bits": 8192,
+    "core_count": 19456, "memory_mhz": 3996, "video_mhz": 1965, "wide_bar0": True,
+    "pcie_generation": 6, "power_min_w": 200, "inforom_oem": "2.1", "inforom_ecc": "7.16",
+    "ecc": True, "nvlinks": 18, "nvlink_version": 7, "nvlink_mbps": 53125,
 }  # fmt: skip
 _GEFORCE: dict[str, Any] = {"class_code": 0x030000, "brand": 5, "bar1_mib": 256}
 
@@ -277,6 +293,29 @@ CARDS: dict[str, SyntheticCard] = {
         power_max_w=350, vbios="95.02.66.00.02", board_part_number="900-2G133-0080-000",
         gpu_part_number="26B9-896-A1", inforom_image="G133.0242.00.03", inforom_oem="2.1",
         inforom_ecc="6.16", ecc=True, remap_banks=192,
+    ),
+    "ga10x/a16": SyntheticCard(
+        name="NVIDIA A16", device_id=0x25B6, subsystem_device_id=0x14A9,
+        compute_capability=(8, 6), memory_mib=15356, reserved_mib=263, bus_width_bits=128,
+        core_count=1280, graphics_mhz=1755, memory_mhz=6251, video_mhz=1635, bar1_mib=16384,
+        bar1_max_mib=16384, pcie_width=8, power_default_w=62, power_min_w=60, power_max_w=62,
+        vbios="94.07.54.00.2C", board_part_number="900-2G171-0000-000",
+        gpu_part_number="25B6-890-A1", inforom_image="G171.0200.00.04", inforom_oem="2.0",
+        inforom_ecc="6.16", ecc=True, remap_banks=64, multi_gpu_board=True,
+    ),
+    "gb100/gb200": SyntheticCard(
+        **_GB100, name="NVIDIA GB200", device_id=0x2941, subsystem_device_id=0x2046,
+        memory_mib=189471, reserved_mib=742, graphics_mhz=2062, bar1_mib=262144,
+        bar1_max_mib=262144, power_default_w=1200, power_max_w=1200, vbios="97.00.B9.00.69",
+        board_part_number="900-2G548-A801-000", gpu_part_number="2941-892-A1",
+        inforom_image="G548.0201.00.06", remap_banks=3968, mig_profiles=GB200, module_id=1,
+    ),
+    "gb100/gb300": SyntheticCard(
+        **_GB100, name="NVIDIA GB300", device_id=0x31C2, subsystem_device_id=0x21F1,
+        memory_mib=284208, reserved_mib=947, graphics_mhz=2070, bar1_mib=524288,
+        bar1_max_mib=524288, power_default_w=1400, power_max_w=1400, vbios="97.10.4A.00.1A",
+        board_part_number="900-2G548-0081-000", gpu_part_number="31C2-893-A1",
+        inforom_image="G548.0301.00.03", remap_banks=5952, mig_profiles=GB300, module_id=1,
     ),
 }  # fmt: skip
 
