@@ -70,7 +70,10 @@ def eight_gpu_xml() -> bytes:
     from gpuverify.codec.nvidia_smi_leaves import xml_from_leaves
     from gpuverify.sources.cases import load_case
 
-    return xml_from_leaves(load_case(CASE).recording.nvidia_smi.leaves)
+    entry = load_case(CASE).recording.nvidia_smi
+    if entry is None:
+        sys.exit(f"{CASE} holds no read-out of nvidia-smi")
+    return xml_from_leaves(entry.leaves)
 
 
 def appraisal() -> None:

@@ -3,7 +3,7 @@
 import pynvml
 
 
-def inventory():
+def inventory() -> list[str]:
     """Return one line a card: name, memory in GiB, serial number if it can be read."""
     pynvml.nvmlInit()
     try:
@@ -23,7 +23,7 @@ def inventory():
         pynvml.nvmlShutdown()
 
 
-def needs_service(index):
+def needs_service(index: int) -> bool:
     """Whether a card asks for a reset or has lost a row for good."""
     pynvml.nvmlInit()
     handle = pynvml.nvmlDeviceGetHandleByIndex(index)

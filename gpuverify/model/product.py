@@ -180,5 +180,9 @@ class ReferenceIndex(Protocol):
         """Return ids of all products that use this PCI device id, in id order."""
         ...
 
+    def library_version(self, sha256: str) -> str | None:
+        """Return the driver version whose NVML library has this digest, None if not on file."""
+        ...
+
 
 Products = Mapping[str, Product]

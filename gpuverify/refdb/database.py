@@ -10,7 +10,7 @@ from gpuverify.model.evidence import ClaimSet
 from gpuverify.model.product import Grade, Product, Recognition
 from gpuverify.refdb.fields import key
 from gpuverify.refdb.index import Index, index_of, read_index
-from gpuverify.refdb.loader import DATA, load_family
+from gpuverify.refdb.loader import DATA, load_family, read_table
 from gpuverify.refdb.recognition import recognise
 from gpuverify.refdb.resolve import resolve
 
@@ -141,6 +141,11 @@ class Database:
     def device_holders(self, device_id: int) -> tuple[str, ...]:
         """Return ids of all products that use this PCI device id, in id order."""
         return self._index.devices.get(device_id, ())
+
+    def library_version(self, sha256: str) -> str | None:
+        """Return the driver version whose NVML library has this digest, None if not on file."""
+        table = read_table(self._folder / "libraries.toml").get("sha256", {})
+        return next((version for version, digest in table.items() if digest == sha256), None)
 
     def without_source(self, source: str, locator_contains: str = "") -> Database:
         """Return this database without what rests only on some citations.

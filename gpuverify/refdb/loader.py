@@ -138,7 +138,7 @@ def family_files(folder: Path = DATA) -> tuple[Path, ...]:
     return tuple(
         path
         for path in sorted(folder.glob("*.toml"))
-        if path.name not in ("sources.toml", "refdb.toml")
+        if path.name not in ("sources.toml", "refdb.toml", "libraries.toml")
     )
 
 

@@ -167,7 +167,7 @@ KERNEL_BEHIND_NVML = environment_rule(
     near_miss="A container that sees the card's node, and a source that was not read.",
     references=(
         "NVIDIA Linux driver README, chapters on /proc and device nodes",
-        "run-ai/fake-gpu-operator (a library without a card)",
+        "NVIDIA/k8s-test-infra, pkg/gpu/mocknvml (a library without a card)",
     ),
 )
 
@@ -306,10 +306,14 @@ CONTAINER = environment_rule(
 
 
 def _check_library(subject: Subject) -> Iterator[Finding]:
-    """Judge whether the package manager vouches for the NVML library."""
+    """Judge whether the reference list or the package manager vouches for the NVML library."""
     rule = LIBRARY
-    match, path = subject.host.read("library.package_match"), subject.host.read("library.path")
-    if match.value is True:
+    digest, match = subject.host.read("library.sha256"), subject.host.read("library.package_match")
+    version, path = subject.host.read("driver.version"), subject.host.read("library.path")
+    listed = subject.reference.library_version(str(digest.value)) if digest.ok else None
+    if listed is not None and version.ok:
+        yield said(rule, "on-file" if listed == version.value else "other-version", digest, version)
+    elif match.value is True:
         yield said(rule, "vouched", match)
     elif match.value is False:
         yield said(rule, "altered", match, *([path] if path.ok else []))
@@ -319,8 +323,19 @@ def _check_library(subject: Subject) -> Iterator[Finding]:
 
 LIBRARY = environment_rule(
     rule_id="environment.library",
-    title="The NVML library is the one that its package installed",
+    title="The NVML library is one that NVIDIA shipped or its package installed",
     codes=(
+        Code(
+            id="on-file",
+            outcome=Outcome.PASS,
+            text="The NVML library in use is on file for this driver version.",
+        ),
+        Code(
+            id="other-version",
+            outcome=Outcome.NOTE,
+            caps=True,
+            text="The NVML library in use is on file for another driver version ({observed}).",
+        ),
         Code(
             id="vouched",
             outcome=Outcome.PASS,
@@ -341,9 +356,18 @@ LIBRARY = environment_rule(
     ),
     check=_check_library,
     shows="The library was not replaced after it was installed.",
-    limit="The package manager's records are on the same host.",
-    near_miss="A driver that was installed over the package by NVIDIA's own installer.",
-    references=("dpkg-query(1), rpm(8) verify",),
+    limit=(
+        "The package manager's records are on the same host, and a patched kernel module lies to"
+        " an unaltered library."
+    ),
+    near_miss=(
+        "A driver that NVIDIA's own installer put there, without a package: its digest is on file"
+        " for many versions."
+    ),
+    references=(
+        "dpkg-query(1), rpm(8) verify",
+        "Datura-ai/lium-io, neurons/validators/src/services/const.py, digests by driver version",
+    ),
 )
 
 

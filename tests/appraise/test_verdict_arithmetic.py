@@ -95,6 +95,9 @@ class NoReference:
     def device_holders(self, device_id: int) -> tuple[str, ...]:
         return ()
 
+    def library_version(self, sha256: str) -> str | None:
+        return {"a" * 64: "580.105.08"}.get(sha256)
+
 
 def subject(
     sale: SaleItem | None = None, evidence_class: EvidenceClass = EvidenceClass.LIVE

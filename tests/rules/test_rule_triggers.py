@@ -568,6 +568,14 @@ CASES: list[Case] = [
     ),
     Case(
         "environment.library",
+        "other-version",
+        {},
+        {},
+        host=R550 | {"host:library.sha256": "a" * 64},
+        honest_host={"nvml:driver.version": "580.105.08", "host:library.sha256": "a" * 64},
+    ),
+    Case(
+        "environment.library",
         "unknown",
         {},
         {},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
+from typing import Any
 
 import pynvml
 import pytest
@@ -48,26 +49,26 @@ class Bits(ctypes.Structure):
     _fields_ = [("one", ctypes.c_uint, 1), ("rest", ctypes.c_uint, 31)]
 
 
-def no_handle(_):
+def no_handle(_: Any) -> Any:
     return None
 
 
 @given(st.binary(min_size=ctypes.sizeof(Everything), max_size=ctypes.sizeof(Everything)))
-def test_what_is_read_can_be_written(data):
+def test_what_is_read_can_be_written(data: bytes) -> None:
     """Every bit pattern survives, apart from padding and what stands behind a text's end."""
     original = Everything.from_buffer_copy(data)
     value = memory.read(Everything, ctypes.addressof(original), no_handle)
     copy = Everything()
     memory.write(Everything, ctypes.addressof(copy), value, lambda _: 0)
     assert memory.read(Everything, ctypes.addressof(copy), no_handle) == value
-    for name, _ in Everything._fields_:
+    for name in (field[0] for field in Everything._fields_):
         place = getattr(Everything, name)
         span = slice(place.offset, place.offset + place.size)
         if name not in ("inner", "many"):
             assert bytes(copy)[span] == data[span], name
 
 
-def test_integers_beyond_63_bits_are_text():
+def test_integers_beyond_63_bits_are_text() -> None:
     value = ctypes.c_ulonglong(2**64 - 1)
     assert memory.read(ctypes.c_ulonglong, ctypes.addressof(value), no_handle) == "0x" + "f" * 16
     other = ctypes.c_ulonglong()
@@ -75,7 +76,7 @@ def test_integers_beyond_63_bits_are_text():
     assert other.value == 2**64 - 1
 
 
-def test_bit_fields_are_kept_as_bytes():
+def test_bit_fields_are_kept_as_bytes() -> None:
     bits = Bits(one=1, rest=5)
     value = memory.read(Bits, ctypes.addressof(bits), no_handle)
     other = Bits()
@@ -87,13 +88,13 @@ def test_bit_fields_are_kept_as_bytes():
     ("ctype", "value"),
     [(ctypes.c_uint, {"a": 1}), (ctypes.c_uint, [1]), (ctypes.c_uint, "plain"), (Inner, 7)],
 )
-def test_values_that_do_not_fit(ctype, value):
+def test_values_that_do_not_fit(ctype: Any, value: Any) -> None:
     target = ctype()
     with pytest.raises((TypeError, ValueError)):
         memory.write(ctype, ctypes.addressof(target), value, lambda _: 0)
 
 
-def test_fields_of_another_version_are_left_out():
+def test_fields_of_another_version_are_left_out() -> None:
     inner = Inner()
     memory.write(Inner, ctypes.addressof(inner), {"low": 3, "later": 9}, lambda _: 0)
     assert inner.low == 3
@@ -107,16 +108,16 @@ def test_fields_of_another_version_are_left_out():
         (Inner(low=1), "hex:0100" + "00" * 4),
     ],
 )  # fmt: skip
-def test_parameters_passed_by_value(argument, expected):
+def test_parameters_passed_by_value(argument: Any, expected: Any) -> None:
     assert memory.slot(argument) == expected
 
 
-def test_a_parameter_of_no_known_kind():
+def test_a_parameter_of_no_known_kind() -> None:
     with pytest.raises(TypeError, match="object"):
         memory.slot(object())
 
 
-def test_handles_and_null_pointers():
+def test_handles_and_null_pointers() -> None:
     handle = pynvml.c_nvmlDevice_t()
     assert memory.slot(handle) == memory.Handle(0)
     ctypes.c_void_p.from_address(ctypes.addressof(handle)).value = 0x77
@@ -128,7 +129,7 @@ def test_handles_and_null_pointers():
     assert target.is_counter
 
 
-def test_lengths_and_lists_are_told_from_questions():
+def test_lengths_and_lists_are_told_from_questions() -> None:
     text = ctypes.create_string_buffer(96)
     asked = sort_parameters("nvmlDeviceGetName", (1, text, ctypes.c_uint(80)))
     assert (asked.values, len(asked.targets), asked.targets[0].capacity) == ([1], 1, 80)
@@ -145,7 +146,7 @@ def test_lengths_and_lists_are_told_from_questions():
     assert len(asked.targets) == 2
 
 
-def test_a_library_that_is_not_there():
+def test_a_library_that_is_not_there() -> None:
     """Without a driver the binding finds no library, and says so instead of raising."""
     with swapped_library(None):
         assert load_library() is None or pynvml.nvmlLib is not None
@@ -212,7 +213,7 @@ int nvmlDeviceGetFieldValues(device d, int count, field *fields) {
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory):
+def library(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A real shared library with a few of NVML's functions."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None:
@@ -226,11 +227,11 @@ def library(tmp_path_factory):
     return ctypes.CDLL(str(target))
 
 
-def ask_everything():
+def ask_everything() -> Any:
     """Ask through the real binding; what comes back, errors included."""
     said = []
 
-    def ask(call, *arguments, **keywords):
+    def ask(call: Any, *arguments: Any, **keywords: Any) -> None:
         try:
             said.append(call(*arguments, **keywords))
         except pynvml.NVMLError as error:
@@ -263,7 +264,7 @@ def ask_everything():
 
 
 @pytest.mark.required
-def test_a_real_library_is_recorded_and_replayed(library):
+def test_a_real_library_is_recorded_and_replayed(library: Any) -> None:
     proxy = RecordingNvml(library)
     with swapped_library(proxy):
         first = ask_everything()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,24 +17,24 @@ from gpuverify.sources.recording import RecordingError
 BASE = "ga100/a100-sxm4-40gb"
 
 
-def derived(tmp_path, edits, base=BASE, head=""):
+def derived(tmp_path: Path, edits: str, base: str = BASE, head: str = "") -> Any:
     folder = tmp_path / "case"
     folder.mkdir(exist_ok=True)
     (folder / "case.toml").write_text(f'base = "{base}"\ntext = "a lie"\n{head}\n{edits}\n')
     return str(folder)
 
 
-def edited(tmp_path, edits, **options):
+def edited(tmp_path: Path, edits: str, **options: Any) -> Any:
     return replay_case(derived(tmp_path, edits, **options))
 
 
-def both(evidence, claim, gpu=0):
+def both(evidence: Any, claim: str, gpu: Any = 0) -> Any:
     claims = evidence.devices[gpu].claims
     return claims.value(claim, Source.NVML), claims.value(claim, Source.NVIDIA_SMI)
 
 
 @pytest.mark.required
-def test_the_bases_are_what_their_maker_makes():
+def test_the_bases_are_what_their_maker_makes() -> None:
     path = Path(__file__).resolve().parents[1] / "tools" / "make_bases.py"
     spec = importlib.util.spec_from_file_location("make_bases", path)
     assert spec is not None
@@ -56,7 +57,7 @@ def test_the_bases_are_what_their_maker_makes():
         if (fixtures_folder() / name / "recording.json").is_file() or name.endswith("-x8")
     ],
 )
-def test_every_base_is_coherent(name):
+def test_every_base_is_coherent(name: str) -> None:
     """All sources of an honest machine agree, and none of them is dead."""
     evidence = replay_case(name)
     assert {c.value for c in evidence.host if c.id.startswith("source.")} == {"ok"}
@@ -77,7 +78,7 @@ def test_every_base_is_coherent(name):
         assert device.claims.value("pci.driver") == "nvidia"
 
 
-def test_copies_have_identities_of_their_own():
+def test_copies_have_identities_of_their_own() -> None:
     evidence = replay_case("ga100/a100-sxm4-80gb-x8")
     assert len(evidence.devices) == 8
     for claim_id in ("gpu.uuid", "gpu.serial", "gpu.pdi", "pci.bus_id", "gpu.minor_number",
@@ -134,9 +135,11 @@ def test_copies_have_identities_of_their_own():
         ("gpu.module_id", 5),
     ],
 )
-def test_one_edit_changes_both_views(tmp_path, claim, value):
-    text = {True: "true", False: "false"}.get(value, repr(value)) if isinstance(value, bool) else (
-        f'"{value}"' if isinstance(value, str) else str(value)
+def test_one_edit_changes_both_views(tmp_path: Path, claim: str, value: Any) -> None:
+    text = (
+        {True: "true", False: "false"}.get(value, repr(value))
+        if isinstance(value, bool)
+        else (f'"{value}"' if isinstance(value, str) else str(value))
     )
     evidence = edited(tmp_path, f'[[edit]]\nclaim = "{claim}"\ngpu = 0\nvalue = {text}')
     assert both(evidence, claim) == (value, value)
@@ -165,16 +168,18 @@ def test_one_edit_changes_both_views(tmp_path, claim, value):
         ("nvlink.replay_error_count", 9),
     ],
 )
-def test_edits_of_what_only_nvml_says(tmp_path, claim, value):
-    text = str(value).lower() if isinstance(value, bool) else (
-        f'"{value}"' if isinstance(value, str) else str(value)
+def test_edits_of_what_only_nvml_says(tmp_path: Path, claim: str, value: Any) -> None:
+    text = (
+        str(value).lower()
+        if isinstance(value, bool)
+        else (f'"{value}"' if isinstance(value, str) else str(value))
     )
     evidence = edited(tmp_path, f'[[edit]]\nclaim = "{claim}"\nvalue = {text}')
     assert evidence.devices[0].claims.value(claim, Source.NVML) == value
     assert replay_case(BASE).devices[0].claims.value(claim, Source.NVML) != value
 
 
-def test_all_and_single_gpus(tmp_path):
+def test_all_and_single_gpus(tmp_path: Path) -> None:
     name = "ga100/a100-sxm4-80gb-x8"
     evidence = edited(
         tmp_path,
@@ -198,14 +203,14 @@ def test_all_and_single_gpus(tmp_path):
         ("failed", ClaimStatus.FAILED),
     ],
 )
-def test_values_can_be_taken_away_with_a_reason(tmp_path, reason, status):
+def test_values_can_be_taken_away_with_a_reason(tmp_path: Path, reason: str, status: Any) -> None:
     evidence = edited(tmp_path, f'[[edit]]\nclaim = "gpu.serial"\nabsent = "{reason}"')
     claim = evidence.devices[0].claims.get("gpu.serial", Source.NVML)
     assert (claim.status, claim.value) == (status, None)
     assert not evidence.devices[0].claims.get("gpu.serial", Source.NVIDIA_SMI).ok
 
 
-def test_raw_edits(tmp_path):
+def test_raw_edits(tmp_path: Path) -> None:
     evidence = edited(
         tmp_path,
         """
@@ -273,7 +278,7 @@ def test_raw_edits(tmp_path):
     ("part", "devices", "nvml"),
     [("nvml", 8, 7), ("nvidia-smi", 8, 8), ("pci", 8, 8), ("gpu", 7, 7), ("node", 8, 8)],
 )
-def test_dropping(tmp_path, part, devices, nvml):
+def test_dropping(tmp_path: Path, part: str, devices: int, nvml: int) -> None:
     base = "ga100/a100-sxm4-80gb-x8"
     evidence = edited(tmp_path, f'[[edit]]\ndrop = "{part}"\ngpu = 2', base=base)
     assert len(evidence.devices) == devices
@@ -284,7 +289,7 @@ def test_dropping(tmp_path, part, devices, nvml):
         assert evidence.devices[2].claims.value("gpu.listed_by_nvml") is False
 
 
-def test_a_clone_shares_its_identity(tmp_path):
+def test_a_clone_shares_its_identity(tmp_path: Path) -> None:
     evidence = edited(tmp_path, '[[edit]]\ncopy_gpu = 0\nkeep = ["gpu.uuid", "gpu.pdi"]')
     first, second = evidence.devices
     for claim_id, same in (("gpu.uuid", True), ("gpu.pdi", True), ("gpu.serial", False)):
@@ -293,12 +298,12 @@ def test_a_clone_shares_its_identity(tmp_path):
             assert equal is same, (claim_id, source)
 
 
-def test_a_lost_card(tmp_path):
+def test_a_lost_card(tmp_path: Path) -> None:
     evidence = edited(tmp_path, '[[edit]]\nclaim = "gpu.responding"\nvalue = false')
     assert evidence.devices[0].claims.value("gpu.responding", Source.NVML) is False
 
 
-def test_bases_stand_behind_each_other(tmp_path):
+def test_bases_stand_behind_each_other(tmp_path: Path) -> None:
     first = tmp_path / "family" / "first"
     second = tmp_path / "family" / "second"
     for folder, base, name in ((first, BASE, "One"), (second, "./first", "Two")):
@@ -323,7 +328,7 @@ def test_bases_stand_behind_each_other(tmp_path):
         ('[[edit]]\nclaim = "gpu.name"', "value"),
         ('[[edit]]\nclaim = "gpu.name"\nvalue = "x"\ngpu = "first"', "gpu"),
         ('[[edit]]\nclaim = "gpu.name"\nabsent = "away"', "away"),
-        ('[[edit]]\nvalue = 3', "exactly one"),
+        ("[[edit]]\nvalue = 3", "exactly one"),
         ('[[edit]]\nclaim = "gpu.name"\nleaf = "x"\nvalue = "x"', "exactly one"),
         ('[[edit]]\nfile = "relative"\ntext = ""', "absolute"),
         ('[[edit]]\nfile = "/x"\ntext = ""\nhex = ""', "one of"),
@@ -335,18 +340,18 @@ def test_bases_stand_behind_each_other(tmp_path):
         ('[[edit]]\ncopy_gpu = 0\nkeep = ["gpu.name"]', "keep"),
         ('[[edit]]\nclaim = "mig.profiles"\nvalue = "1g"', "1g"),
         ('[[edit]]\nclaim = "nvlink.link_count"\nvalue = 99', "99"),
-        ('copies = 0', "copies"),
-        ('surprise = 1', "surprise"),
+        ("copies = 0", "copies"),
+        ("surprise = 1", "surprise"),
         ('edit = "x"', "edit"),
     ],
 )
-def test_a_wrong_edit_is_refused_with_its_place(tmp_path, toml, complaint):
+def test_a_wrong_edit_is_refused_with_its_place(tmp_path: Path, toml: str, complaint: str) -> None:
     head, edits = (toml, "") if not toml.startswith("[") else ("", toml)
     with pytest.raises(RecordingError, match=complaint):
         load_case(derived(tmp_path, edits, head=head))
 
 
-def test_names_that_are_no_case(tmp_path):
+def test_names_that_are_no_case(tmp_path: Path) -> None:
     for name in ("ga100/a100", "../secrets", str(tmp_path), "", "ga100"):
         with pytest.raises(MissingInputError, match="no such case"):
             load_case(name)

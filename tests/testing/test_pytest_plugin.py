@@ -12,12 +12,13 @@ import pynvml
 import pytest
 
 from gpuverify.testing import synthetic_recording
+from gpuverify.testing.pytest_plugin import NvmlCase
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "nvml-in-your-ci"
 
 
 @pytest.mark.required
-def test_the_example_project_runs():
+def test_the_example_project_runs() -> None:
     """A foreign project, in its own process, with the plugin found by its entry point."""
     environment = {
         name: value
@@ -33,13 +34,13 @@ def test_the_example_project_runs():
 
 
 @pytest.mark.nvml_case("ga100/a30")
-def test_the_marker_puts_a_case_in_place(nvml_case):
+def test_the_marker_puts_a_case_in_place(nvml_case: NvmlCase) -> None:
     pynvml.nvmlInit()
     assert pynvml.nvmlDeviceGetName(pynvml.nvmlDeviceGetHandleByIndex(0)) == "NVIDIA A30"
     assert nvml_case.library is not None
 
 
-def test_the_fixture_can_be_called_again(nvml_case):
+def test_the_fixture_can_be_called_again(nvml_case: NvmlCase) -> None:
     assert nvml_case.library is None
     for name, shown in (("turing/t4", "Tesla T4"), ("ada/l40s", "NVIDIA L40S")):
         library = nvml_case(name)
@@ -51,7 +52,7 @@ def test_the_fixture_can_be_called_again(nvml_case):
     assert pynvml.nvmlDeviceGetCount() == 0
 
 
-def test_nothing_heavy_is_loaded_with_the_plugin():
+def test_nothing_heavy_is_loaded_with_the_plugin() -> None:
     code = (
         "import sys, gpuverify.testing.pytest_plugin\n"
         "print([n for n in sys.modules if n.startswith(('gpuverify.', 'pynvml', 'xml'))])"

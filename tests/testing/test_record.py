@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from gpuverify.testing import SyntheticHost, synthetic_recording
 from gpuverify.testing.host_files import packed
 
 
-def claims_of(evidence):
+def claims_of(evidence: Any) -> Any:
     """Everything that a rule sees, without origin and times."""
     return (
         [(c.id, c.source, c.status, c.value, c.raw_code, c.raw_text) for c in evidence.host],
@@ -31,7 +33,7 @@ def claims_of(evidence):
     )
 
 
-def record(recording, **options):
+def record(recording: Any, **options: Any) -> Any:
     return record_machine(
         tree=ReplayedTree(recording),
         commands=ReplayedCommands(recording),
@@ -47,7 +49,7 @@ def record(recording, **options):
     ["ga100/a100-sxm4-80gb-x8", "gh100/h100-pcie-80gb", "gv100/v100-sxm2-16gb", "kepler/k80",
      "ada/rtx-4090"],
 )  # fmt: skip
-def test_a_recording_replays_to_the_same_evidence(name, tmp_path):
+def test_a_recording_replays_to_the_same_evidence(name: str, tmp_path: Path) -> None:
     base = load_case(name).recording
     made = record(base, redact=False, text="a test", licence="Apache-2.0")
     assert made.unlisted == "error"
@@ -59,13 +61,11 @@ def test_a_recording_replays_to_the_same_evidence(name, tmp_path):
 
 
 @pytest.mark.required
-def test_redaction_keeps_everything_but_identities(tmp_path):
+def test_redaction_keeps_everything_but_identities(tmp_path: Path) -> None:
     host = SyntheticHost(environ={"SECRET_TOKEN": "hunter2", "LD_LIBRARY_PATH": "/opt/x"})
     base = load_case("ga100/a100-sxm4-80gb-x8").recording
     log = b"6,1,0,-;intake-host-17 booted\n4,2,0,-;NVRM: Xid (PCI:0000:07:00): 63, pid=1\n"
-    environ = b"".join(
-        f"{name}={value}".encode() + b"\0" for name, value in host.environ.items()
-    )
+    environ = b"".join(f"{name}={value}".encode() + b"\0" for name, value in host.environ.items())
     files = {
         **base.files,
         "/dev/kmsg": packed(log),
@@ -111,17 +111,23 @@ def test_redaction_keeps_everything_but_identities(tmp_path):
     assert before.host.value("host.kernel_log_xids") == after.host.value("host.kernel_log_xids")
 
 
-def test_a_clone_stays_a_clone_and_a_placeholder_a_placeholder():
+def test_a_clone_stays_a_clone_and_a_placeholder_a_placeholder() -> None:
     card = load_case("ga100/a30").recording
     made = redacted(card, salt=b"salt")
     assert made == redacted(card, salt=b"salt")
     assert made != redacted(card, salt=b"pepper")
-    for text in ("0", "N/A", "0000000000000", "1234567890123", "GPU-00000000-0000-0000-0000-000000000000"):
+    for text in (
+        "0",
+        "N/A",
+        "0000000000000",
+        "1234567890123",
+        "GPU-00000000-0000-0000-0000-000000000000",
+    ):
         assert placeholder(text)
     assert not placeholder("1560222000101")
 
 
-def test_an_existing_folder_is_refused(tmp_path):
+def test_an_existing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="exists already"):
         record_case(tmp_path)
     target = tmp_path / "case"
@@ -135,13 +141,13 @@ def test_an_existing_folder_is_refused(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["case", "file"]
 
 
-def test_a_machine_without_a_card_is_no_recording():
+def test_a_machine_without_a_card_is_no_recording() -> None:
     empty = synthetic_recording([])
     with pytest.raises(SourceError, match="nothing to record"):
         record(empty)
 
 
-def test_an_incomplete_recording_says_what_is_missing():
+def test_an_incomplete_recording_says_what_is_missing() -> None:
     made = record(load_case("ga100/a30").recording, redact=False)
     calls = tuple(call for call in made.calls if call.symbol != "nvmlDeviceGetName")
     with pytest.raises(RecordingError, match="nvmlDeviceGetName"):
@@ -154,7 +160,7 @@ def test_an_incomplete_recording_says_what_is_missing():
         replay_recording(replace(made, commands=commands), origin="x")
 
 
-def test_recordings_survive_their_file_format():
+def test_recordings_survive_their_file_format() -> None:
     for name in case_names():
         if (load_case(name).folder / "recording.json").is_file():
             recording = load_case(name).recording
@@ -178,7 +184,7 @@ def test_recordings_survive_their_file_format():
         ({"commands": [{"argv": "ls"}]}, "argv"),
     ],
 )
-def test_a_malformed_recording_is_refused_with_its_place(change, complaint):
+def test_a_malformed_recording_is_refused_with_its_place(change: Any, complaint: str) -> None:
     document = json.loads(dump_recording(load_case("ga100/a30").recording))
     document.update(change)
     with pytest.raises(RecordingError, match=complaint):
