@@ -113,6 +113,10 @@ def _provides(tree: HostTree, entry: str) -> bool | None:
         places = ours or [f"{folder}/{entry}" for folder in _SEARCHED]
     found = [path for path in places if path.startswith("/") and tree.kind(path) == "file"]
     if not found:
+        # An object can be removed once it is mapped: it runs all the same.
+        tail = f"/{entry.rsplit('/', 1)[-1]} (deleted)"
+        if any(path.endswith(tail) for path in mapped_files(tree)):
+            return None
         # The loader ignores an entry that does not exist; a relative one depends on a folder
         # that nobody knows any more.
         return None if not entry.startswith("/") and "/" in entry else False

@@ -131,7 +131,7 @@ _HEAD = b'kind = "honest"\norigin = "synthetic"\nshows = "it"\nnear_miss = ""\n'
         b'[[appraisal]]\nverdict = "genuine"\nexit = 3\n',
         b'[[appraisal]]\nverdict = "consistent"\nexit = "3"\n',
         b'[[appraisal]]\nverdict = "consistent"\nexit = 3\nread = "rumour"\n',
-        b'[[appraisal]]\nexit = 3\n',
+        b"[[appraisal]]\nexit = 3\n",
     ],
 )
 def test_expected_files_are_read_strictly(text: bytes) -> None:

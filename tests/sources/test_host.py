@@ -485,6 +485,12 @@ def test_preload_known_only_by_its_mapping(root: Path, objects: Callable[[str], 
     assert host(root).value("host.preload_provides_driver_api") is True
 
 
+def test_preload_removed_after_it_was_mapped(root: Path) -> None:
+    write(root, "proc/self/environ", b"LD_PRELOAD=/tmp/shim.so\0")
+    write(root, "proc/self/maps", "7f00-7f01 r-xp 00000000 08:01 42       /tmp/shim.so (deleted)\n")
+    assert host(root).read("host.preload_provides_driver_api").status is ClaimStatus.FAILED
+
+
 def test_hostile_text_is_escaped_and_bounded(root: Path) -> None:
     write(root, "sys/class/dmi/id/sys_vendor", "Evil\x1b[31m\u202e" + "x" * 900 + "\n")
     write(root, "proc/self/environ", b"LD_AUDIT=" + b"\xff\x07" * 5000 + b"\0")
