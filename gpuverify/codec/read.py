@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from gpuverify.codec.limits import MAX_INPUT_BYTES
+from gpuverify.codec.limits import MAX_INPUT_BYTES, MAX_XML_TAGS
 from gpuverify.codec.text import decode_text
 from gpuverify.errors import FormatError, MissingInputError
 from gpuverify.model.evidence import Evidence
@@ -43,6 +43,8 @@ def read_evidence(data: bytes, origin: str) -> Evidence:
 
         return load_evidence(data, origin)
     if any(mark in head for mark in (b"<?xml", b"<!DOCTYPE", b"<nvidia_smi_log")):
+        if data.count(b"<") > MAX_XML_TAGS:
+            raise FormatError(origin, f"more than {MAX_XML_TAGS} tags; give one machine's read-out")
         from gpuverify.codec.nvidia_smi_xml import read_nvidia_smi_xml
 
         return read_nvidia_smi_xml(data, origin)

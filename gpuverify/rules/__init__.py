@@ -8,7 +8,9 @@ from gpuverify.rules import (
     board,
     capacity,
     condition,
+    counting,
     cross_check,
+    driver_files,
     environment,
     faults,
     history,
@@ -35,7 +37,9 @@ RULES: tuple[Rule, ...] = (
     *service.RULES,
     *history.RULES,
     *environment.RULES,
+    *driver_files.RULES,
     *interposers.RULES,
     *batch.RULES,
+    *counting.RULES,
 )
 """Every rule there is. Nothing registers itself: a rule that is not named here does not run."""
