@@ -165,7 +165,9 @@ def test_the_largest_profile_decides(bench: Any) -> None:
 
 def test_bank_sum_is_over_all_classes(bench: Any) -> None:
     names = ("max", "high", "partial", "low", "none")
-    parts = {f"nvml:remap.histogram_{n}": v for n, v in zip(names, (630, 4, 3, 2, 1), strict=True)}
+    parts: dict[str, int | None] = {
+        f"nvml:remap.histogram_{n}": v for n, v in zip(names, (630, 4, 3, 2, 1), strict=True)
+    }
     finding = only(bench.run("identity.bank-histogram", parts))
     assert (finding.field, finding.observed_value) == ("remap.bank_count", 640)
     parts["nvml:remap.histogram_low"] = None
