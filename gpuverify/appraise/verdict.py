@@ -137,8 +137,13 @@ def _caps(
                     f" needs {neighbour.needs}"
                 )
     groups = required_groups(policy, subject.sale)
-    reasons += group_gaps(groups, findings, rules, policy.optional_rules)
-    reasons += [finding.message for finding in findings if finding.caps]
+    gaps = group_gaps(groups, findings, rules, policy.optional_rules)
+    reasons += gaps
+    reasons += [
+        finding.message
+        for finding in findings
+        if finding.caps and not any(gap.endswith(finding.message) for gap in gaps)
+    ]
     if not policy.may_be_consistent:
         reasons.append(f"the policy {policy.name} never ends in consistent")
     return reasons

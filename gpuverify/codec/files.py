@@ -37,7 +37,7 @@ def read_bounded(path: str, limit: int) -> bytes:
     """
     parts: list[bytes] = []
     left = limit + 1
-    with open(path, "rb", buffering=0, opener=_unblocked) as file:  # noqa: PTH123 - for its opener
+    with open(path, "rb", buffering=0, opener=_unblocked) as file:
         descriptor = file.fileno()
         if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
             deadline = time.monotonic() + PATIENCE_S

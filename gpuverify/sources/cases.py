@@ -37,6 +37,14 @@ def fixtures_folder() -> Path:
     return bundled if bundled.is_dir() else package.parent / "fixtures"
 
 
+def _some() -> str:
+    """Name a few bundled cases, one a family."""
+    first: dict[str, str] = {}
+    for name in case_names():
+        first.setdefault(name.split("/", 1)[0], name)
+    return ", ".join(list(first.values())[:4])
+
+
 def case_names() -> tuple[str, ...]:
     """Return the names of all bundled cases."""
     root = fixtures_folder()
@@ -60,8 +68,8 @@ def _find(name_or_path: str) -> tuple[str, Path]:
         if (folder / "recording.json").is_file() or (folder / "case.toml").is_file():
             return name, folder
     near = [name for name in case_names() if name_or_path.rsplit("/", 1)[-1] in name][:5]
-    hint = f"; did you mean {', '.join(near)}" if near else ""
-    raise MissingInputError(f"{name_or_path}: no such case{hint}")
+    hint = f"did you mean {', '.join(near)}" if near else f"give a folder, or one such as {_some()}"
+    raise MissingInputError(f"{name_or_path}: no such case; {hint}")
 
 
 def _read(path: Path) -> bytes:
