@@ -63,6 +63,39 @@ def contradictions(
     return mismatch, suspect
 
 
+def first_that_applies(
+    mismatch: Sequence[Finding],
+    suspect: Sequence[Finding],
+    caps: Sequence[str],
+    evidence_class: EvidenceClass,
+) -> tuple[Verdict, Verdict, list[str]]:
+    """Return the first verdict that applies.
+
+    Args:
+        mismatch: Findings that contradict.
+        suspect: Findings that do not fit.
+        caps: What holds the verdict at unverified.
+        evidence_class: Only live evidence ends in consistent, and a replay only in unverified.
+
+    Returns:
+        The verdict that live evidence would have, the verdict, and the reasons for the former.
+    """
+    if mismatch:
+        would_be, reasons = Verdict.MISMATCH, [finding.message for finding in mismatch]
+    elif suspect:
+        would_be, reasons = Verdict.SUSPECT, [finding.message for finding in suspect]
+    elif caps:
+        would_be, reasons = Verdict.UNVERIFIED, list(caps)
+    else:
+        would_be, reasons = Verdict.CONSISTENT, []
+    verdict = would_be
+    if evidence_class is EvidenceClass.REPLAYED or (
+        evidence_class is not EvidenceClass.LIVE and would_be is Verdict.CONSISTENT
+    ):
+        verdict = Verdict.UNVERIFIED
+    return would_be, verdict, reasons
+
+
 def required_groups(policy: Policy, sale: SaleItem | None) -> dict[Group, Basis]:
     """Return the groups that a device's verdict of consistent needs, with the weakest basis.
 
@@ -217,22 +250,11 @@ def device_result(
     if claimed and subject.sale is None:
         # A card that is not sold is not judged; what it shows is listed all the same.
         mismatch, suspect = [], []
-    if mismatch:
-        would_be, reasons = Verdict.MISMATCH, [finding.message for finding in mismatch]
-    elif suspect:
-        would_be, reasons = Verdict.SUSPECT, [finding.message for finding in suspect]
-    elif caps:
-        would_be, reasons = Verdict.UNVERIFIED, caps
-    else:
-        would_be, reasons = Verdict.CONSISTENT, []
-    verdict = would_be
+    would_be, verdict, reasons = first_that_applies(mismatch, suspect, caps, subject.evidence_class)
     class_reason = CLASS_REASONS.get(subject.evidence_class)
-    if class_reason is not None:
-        replayed = subject.evidence_class is EvidenceClass.REPLAYED
-        if replayed or would_be is Verdict.CONSISTENT:
-            verdict = Verdict.UNVERIFIED
-        if would_be in (Verdict.CONSISTENT, Verdict.UNVERIFIED) or replayed:
-            reasons = [*reasons, class_reason]
+    accused = would_be in (Verdict.MISMATCH, Verdict.SUSPECT)
+    if class_reason is not None and not (accused and verdict is would_be):
+        reasons = [*reasons, class_reason]
     if mismatch and suspect:
         reasons += [finding.message for finding in suspect]
     state, done, known = _condition(findings, rules)

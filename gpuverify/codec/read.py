@@ -49,11 +49,12 @@ def read_evidence(data: bytes, origin: str) -> Evidence:
 
         return read_nvidia_smi_xml(data, origin)
     from gpuverify.codec.nvidia_smi_table import is_table, read_nvidia_smi_table
-    from gpuverify.codec.nvidia_smi_text import read_nvidia_smi_text
 
     text = decode_text(data, origin)
     if is_table(text) and not any(mark in text for mark in _WHOLE_LOG):
         return read_nvidia_smi_table(text, origin)
+    from gpuverify.codec.nvidia_smi_text import read_nvidia_smi_text
+
     return read_nvidia_smi_text(text, origin)
 
 

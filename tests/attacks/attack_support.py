@@ -7,7 +7,7 @@ import functools
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from gpuverify.appraise import appraise
 from gpuverify.appraise.claim import load_sale_claim
@@ -26,7 +26,7 @@ NOW_MS = 1_795_262_400_000
 
 A100 = "ga100/a100-sxm4-80gb"
 ACCUSING = (Axis.IDENTITY, Axis.HISTORY, Axis.ENVIRONMENT)
-Change = Value | ClaimStatus | None
+Change = Union[Value, ClaimStatus, None]
 
 
 @functools.cache
@@ -82,8 +82,8 @@ def _changed(claims: ClaimSet, changes: Mapping[str, Change]) -> ClaimSet:
 
 def tampered(
     evidence: Evidence,
-    device: Mapping[str, Change] | None = None,
-    host: Mapping[str, Change] | None = None,
+    device: Mapping[str, Any] | None = None,
+    host: Mapping[str, Any] | None = None,
     index: int = 0,
 ) -> Evidence:
     """Change claims after they were collected: a value, a status, or None to drop one."""

@@ -5,6 +5,7 @@ Whatever comes in: one line (or one JSON document), the documented exit code, bo
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from attack_support import A100, recorded
 
+from gpuverify.cli.entry import main
 from gpuverify.codec.evidence_json import dump_evidence
 from gpuverify.codec.nvidia_smi_leaves import xml_from_leaves
 from gpuverify.sources.cases import load_case
@@ -28,6 +31,8 @@ pytestmark = [
     pytest.mark.required,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and /proc of Linux"),
 ]
+
+Inside = Callable[..., str]
 
 MEMORY_BYTES = 600 << 20
 SECONDS = 25
@@ -53,7 +58,7 @@ def call(
         stdin=stdin,  # type: ignore[call-overload]
         capture_output=True,
         env={**environment, "PYTHONUTF8": "1"},
-        preexec_fn=limited,  # noqa: PLW1509 - no threads here, and no other way to set limits
+        preexec_fn=limited,
         timeout=60,
         cwd=cwd,
         check=False,
@@ -75,6 +80,25 @@ def refused(
     assert said[0].isprintable(), said
     assert len(said[0]) <= 1100
     return said[0]
+
+
+@pytest.fixture
+def inside(capsys: pytest.CaptureFixture[str]) -> Inside:
+    """Like `refused`, within this process: for what is no question of memory."""
+
+    def run(code: int, *words: str) -> str:
+        capsys.readouterr()
+        exit_code = main(list(words))
+        out, said = capsys.readouterr()
+        lines = [line for line in said.splitlines() if not _PROGRESS.fullmatch(line)]
+        assert (exit_code, out) == (code, ""), lines
+        assert len(lines) == 1, lines
+        assert lines[0].startswith("gpuverify: ")
+        assert lines[0].isprintable(), lines
+        assert len(lines[0]) <= 1100
+        return lines[0]
+
+    return run
 
 
 XML = xml_from_leaves(list(load_case(A100).recording.nvidia_smi.leaves))  # type: ignore[union-attr]
@@ -129,7 +153,6 @@ UNRELIABLE: dict[str, bytes] = {
     "utf-16-without-mark": XML.decode().encode("utf-16-le"),
     "utf-16-cut": b"\xff\xfe" + XML.decode().encode("utf-16-le")[:1001],
     "utf-32": b"\xff\xfe\x00\x00" + XML.decode().encode("utf-32-le"),
-    "utf-7": b'<?xml version="1.0" encoding="utf-7"?><nvidia_smi_log></nvidia_smi_log>',
     "nul-in-text": LOG + CARD % (7, b"A\x00B"),
     "nul-in-xml": HEAD + GPU % b"A\x00B",
     "nul-in-json": b'{"a":"\x00"}',
@@ -293,7 +316,6 @@ def strange(tmp_path: Path) -> Path:
         "loop",
         "nowhere",
         "absent",
-        "pipe",
         "/proc/self/mem",
         "a\nb\x1b[31m\u202e",
         "x" * 5000,
@@ -304,8 +326,15 @@ def test_no_such_input_is_66(strange: Path, name: str) -> None:
 
 
 def test_a_pipe_without_a_writer_is_given_up(strange: Path) -> None:
-    for words in (("--claim", "./pipe"), ("--policy", "pipe")):
-        assert "nobody writes" in refused(66, "check", *words, cwd=strange)
+    assert "nobody writes" in refused(66, "appraise", "pipe", cwd=strange)
+
+
+@pytest.mark.parametrize("option", ["--claim", "--policy"])
+def test_a_pipe_for_a_small_file_is_given_up_too(
+    strange: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    monkeypatch.setattr("gpuverify.codec.files.PATIENCE_S", 0.2)
+    assert "nobody writes" in inside(66, "check", option, str(strange / "pipe"))
 
 
 def test_a_pipe_with_a_slow_writer_is_waited_for(strange: Path) -> None:
@@ -318,13 +347,20 @@ def test_a_pipe_with_a_slow_writer_is_waited_for(strange: Path) -> None:
     assert json.loads(out)["devices"][0]["name"] == "NVIDIA A100-SXM4-80GB"
 
 
-def test_a_file_that_may_not_be_read_is_66(tmp_path: Path) -> None:
+def test_a_file_that_may_not_be_read_is_66(
+    tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "closed.log"
     path.write_bytes(XML)
     path.chmod(0)
-    if os.access(path, os.R_OK):
-        pytest.skip("root reads everything")
-    assert "Permission denied" in refused(66, "appraise", str(path))
+    if os.access(path, os.R_OK):  # root reads everything
+
+        def closed(name: str, flags: int) -> int:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+        monkeypatch.setattr("gpuverify.codec.files._unblocked", closed)
+    assert "Permission denied" in inside(66, "appraise", str(path))
+    assert "Permission denied" in inside(66, "check", "--policy", str(path))
 
 
 def test_closed_standard_input_is_66() -> None:
@@ -356,15 +392,15 @@ TOMLS: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", TOMLS)
-def test_hostile_policies_and_claims(tmp_path: Path, name: str) -> None:
+def test_hostile_policies_and_claims(tmp_path: Path, inside: Inside, name: str) -> None:
     data, code = TOMLS[name]
     path = tmp_path / "own.toml"
     path.write_bytes(data)
-    refused(code, "check", "--policy", str(path), "--replay", A100)
-    refused(code, "check", "--claim", str(path), "--replay", A100)
+    inside(code, "check", "--policy", str(path), "--replay", A100)
+    inside(code, "check", "--claim", str(path), "--replay", A100)
 
 
-def test_hostile_claim_items(tmp_path: Path) -> None:
+def test_hostile_claim_items(tmp_path: Path, inside: Inside) -> None:
     path = tmp_path / "own.toml"
     for item, code in (
         ('product = "a100-sxm4-80gb"\ncount = -1', 64),
@@ -376,22 +412,33 @@ def test_hostile_claim_items(tmp_path: Path) -> None:
         ('product = "a100"', 64),
     ):
         path.write_text(f"[[item]]\n{item}\n", encoding="utf-8")
-        refused(code, "check", "--claim", str(path), "--replay", A100)
+        inside(code, "check", "--claim", str(path), "--replay", A100)
     path.write_text('[[item]]\nproduct = "a100-sxm4-80gb"\n' * 300, encoding="utf-8")
-    refused(65, "check", "--claim", str(path), "--replay", A100)
+    inside(65, "check", "--claim", str(path), "--replay", A100)
 
 
 @pytest.mark.parametrize(
     "text", ["\x1b[2J\u202e\n", "a" * 100_000, "'; rm -rf /", "\ud800x", "../../etc"]
 )
-def test_hostile_words(text: str) -> None:
+def test_hostile_words(text: str, inside: Inside, tmp_path: Path) -> None:
     words = text.encode("utf-8", "surrogatepass").decode("utf-8", "surrogateescape")
-    code = 66 if "/" in text else 64
-    refused(code, "check", "--claim", words, "--replay", A100)
-    refused(66, "check", "--replay", words)
-    refused(64, "check", "--replay", A100, "--gpu", words)
-    refused(64, "products", words)
-    refused(64, "explain", words)
+    inside(66 if "/" in text else 64, "check", "--claim", words, "--replay", A100)
+    inside(66, "check", "--policy", words, "--replay", A100)
+    inside(66, "check", "--replay", words)
+    inside(66, "appraise", words)
+    inside(64, "check", "--replay", A100, "--gpu", words)
+    inside(64, "products", words)
+    inside(64, "explain", words)
+    inside(64, "refdb", "show", words)
+    for command in (("check",), ("collect",)):
+        option = "--evidence-out" if command == ("check",) else "-o"
+        inside(73, *command, "--replay", A100, option, f"{tmp_path}/none/{words}".replace("..", ""))
+
+
+def test_hostile_words_as_arguments_of_a_process() -> None:
+    refused(66, "check", "--replay", "\x1b[2J\u202e\n")
+    refused(66, "appraise", "\udc80\udcff")
+    refused(73, "record", "-o", "x" * 5000)
 
 
 @pytest.mark.parametrize(
@@ -401,7 +448,6 @@ def test_hostile_words(text: str) -> None:
         'base = "../../../etc"',
         'base = "ga100/a100-sxm4-80gb"\ncopies = 10000',
         'base = "ga100/a100-sxm4-80gb"\ncopies = true',
-        'base = "ga100/a100-sxm4-80gb"\n[[edit]]\nclaim = "gpu.name"\nvalue = 1',
         'base = "ga100/a100-sxm4-80gb"\n[[edit]]\nfile = "/proc/self/maps"\nhex = "0"',
         'base = "ga100/a100-sxm4-80gb"\n[[edit]]\nclass = "live"',
         'base = "ga100/a100-sxm4-80gb"\nevidence_class = "live"',
