@@ -16,6 +16,10 @@ from gpuverify.rules import (
     interposers,
     lattice,
     link,
+    measured_capacity,
+    measured_rates,
+    measured_run,
+    measured_silicon,
     product,
     service,
     silicon,
@@ -36,6 +40,10 @@ RULES: tuple[Rule, ...] = (
     *history.RULES,
     *environment.RULES,
     *interposers.RULES,
+    *measured_silicon.RULES,
+    *measured_capacity.RULES,
+    *measured_rates.RULES,
+    *measured_run.RULES,
     *batch.RULES,
 )
 """Every rule there is. Nothing registers itself: a rule that is not named here does not run."""
