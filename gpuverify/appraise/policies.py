@@ -17,14 +17,20 @@ BUILT_IN = ("screen", "standard", "intake")
 DEFAULT = "standard"
 _FOLDER = Path(__file__).parent / "data"
 _BASES = tuple(basis.value for basis in Basis)
+_NUMBERS = tuple(
+    field.name
+    for field in dataclasses.fields(Thresholds)
+    if field.name not in ("require_signed_module", "driver_min")
+)
+"""Thresholds that a file may set; the other two have keys of their own."""
 
 
 def load_policy(name_or_path: str = DEFAULT) -> Policy:
     """Load a built-in policy by name, or a policy file.
 
     A file gets the name `custom:<sha256>`, whatever it calls itself, and may not call itself by a
-    built-in name. One without neighbour exclusion and PCI cross-check at `cross-checked` is
-    accepted, but never ends in consistent.
+    built-in name. One that asks for less than the default policy anywhere (a basis, a rule waved
+    through, a looser threshold) is accepted, but never ends in consistent.
 
     Args:
         name_or_path: `screen`, `standard`, `intake`, or the path of a TOML file.
@@ -56,17 +62,7 @@ def _policy(data: bytes, origin: str, *, built_in: bool) -> Policy:
     required = _required(table.take("required", dict, {}), origin)
     neighbours = table.choice("neighbours", (*_BASES, "none"), "none")
     floor = Basis(neighbours) if neighbours not in (None, "none") else None
-    sound = (
-        floor is not None
-        and floor.at_least(Basis.CROSS_CHECKED)
-        and required.get(Group.PRODUCT.value, Basis.REPORTED).at_least(Basis.CROSS_CHECKED)
-        and {"capacity", "lattice", "environment", "batch"} <= set(required)
-    )
     optional = _texts(table.take("optional_rules", list, []), origin)
-    if not built_in:
-        # What the default policy needs cannot be waved through by an own file.
-        standard = load_policy(DEFAULT)
-        sound = sound and set(optional) <= set(standard.optional_rules)
     policy = Policy(
         name=name if built_in else f"custom:{sha256}",
         sha256=sha256,
@@ -83,11 +79,36 @@ def _policy(data: bytes, origin: str, *, built_in: bool) -> Policy:
         )
         or "defective",
         measure=table.choice("measure", ("none", "quick", "full"), "none") or "none",
-        may_be_consistent=table.take("may_be_consistent", bool, default=True) and sound,
+        may_be_consistent=table.take("may_be_consistent", bool, default=True),
         thresholds=_thresholds(table.take("thresholds", dict, {}), origin),
     )
     table.done()
-    return dataclasses.replace(policy, thresholds=_with_switches(policy))
+    return dataclasses.replace(
+        policy,
+        thresholds=_with_switches(policy),
+        may_be_consistent=policy.may_be_consistent and (built_in or not _weaker(policy)),
+    )
+
+
+def _weaker(policy: Policy) -> bool:
+    """Whether an own policy asks for less than the default one anywhere.
+
+    A larger number of every threshold lets more pass.
+    """
+    default = load_policy(DEFAULT)
+    if default.neighbours is None or policy.neighbours is None:
+        return True
+    if not policy.neighbours.at_least(default.neighbours):
+        return True
+    for group, basis in default.required.items():
+        if group == Group.HISTORY.value and policy.history_if_new:
+            continue  # wanted where new is claimed, and nowhere else
+        if group not in policy.required or not policy.required[group].at_least(basis):
+            return True
+    looser = any(
+        getattr(policy.thresholds, field) > getattr(default.thresholds, field) for field in _NUMBERS
+    )
+    return looser or not set(policy.optional_rules) <= set(default.optional_rules)
 
 
 def _with_switches(policy: Policy) -> Thresholds:
@@ -127,13 +148,11 @@ def _thresholds(value: dict[str, Any], origin: str) -> Thresholds:
     """Read the table of thresholds."""
     table = strict_toml.Table(origin, "[thresholds]", value)
     numbers: dict[str, Any] = {}
-    for field in dataclasses.fields(Thresholds):
-        if field.name in ("require_signed_module", "driver_min"):
-            continue
-        number = table.take(field.name, int)
+    for name in _NUMBERS:
+        number = table.take(name, int)
         if number is not None:
             if not 0 <= number < 1 << 48:
-                raise PolicyError(f"{origin}: [thresholds]: {field.name} is out of range")
-            numbers[field.name] = number
+                raise PolicyError(f"{origin}: [thresholds]: {name} is out of range")
+            numbers[name] = number
     table.done()
     return Thresholds(**numbers)

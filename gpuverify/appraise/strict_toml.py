@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gpuverify.codec import toml
+from gpuverify.codec.files import read_bounded
 from gpuverify.errors import FormatError, MissingInputError, PolicyError
 
 MAX_FILE_BYTES = 64 * 1024
@@ -20,8 +21,7 @@ def read_bytes(path: Path) -> bytes:
         PolicyError: It is larger than 64 KiB.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+        data = read_bounded(str(path), MAX_FILE_BYTES)
     except OSError as error:
         raise MissingInputError(f"{path}: {error.strerror or error}") from error
     if len(data) > MAX_FILE_BYTES:

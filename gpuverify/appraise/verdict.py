@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Iterable, Mapping, Sequence
 
 from gpuverify.appraise.neighbours import assurance, exclusions, required_basis
 from gpuverify.model.claims import Basis
@@ -24,7 +25,14 @@ CLASS_REASONS = {
     EvidenceClass.IMPORTED: "the evidence is somebody's log, which anyone can edit",
     EvidenceClass.REPLAYED: "the evidence is a replay of a recording, not a live card",
 }
+_ACCUSING = (Outcome.WARN, Outcome.FAIL)
 NOTHING_CLAIMED = "nothing was claimed: say what was sold with --claim"
+
+
+@functools.lru_cache(maxsize=16)
+def _groups(rules: tuple[Rule, ...]) -> Mapping[str, Group]:
+    """Return what a policy can require each rule under, by its id."""
+    return {rule.id: rule.group for rule in rules}
 
 
 def _history_counts(sale: SaleItem | None) -> bool:
@@ -41,6 +49,8 @@ def contradictions(
     """
     mismatch, suspect = [], []
     for finding in findings:
+        if finding.outcome not in _ACCUSING:
+            continue
         axis = finding.axis
         if axis is Axis.HISTORY and not _history_counts(sale):
             continue
@@ -48,9 +58,42 @@ def contradictions(
             continue
         if finding.outcome is Outcome.FAIL and axis is not Axis.ENVIRONMENT:
             mismatch.append(finding)
-        elif finding.outcome in (Outcome.WARN, Outcome.FAIL):
+        else:
             suspect.append(finding)
     return mismatch, suspect
+
+
+def first_that_applies(
+    mismatch: Sequence[Finding],
+    suspect: Sequence[Finding],
+    caps: Sequence[str],
+    evidence_class: EvidenceClass,
+) -> tuple[Verdict, Verdict, list[str]]:
+    """Return the first verdict that applies.
+
+    Args:
+        mismatch: Findings that contradict.
+        suspect: Findings that do not fit.
+        caps: What holds the verdict at unverified.
+        evidence_class: Only live evidence ends in consistent, and a replay only in unverified.
+
+    Returns:
+        The verdict that live evidence would have, the verdict, and the reasons for the former.
+    """
+    if mismatch:
+        would_be, reasons = Verdict.MISMATCH, [finding.message for finding in mismatch]
+    elif suspect:
+        would_be, reasons = Verdict.SUSPECT, [finding.message for finding in suspect]
+    elif caps:
+        would_be, reasons = Verdict.UNVERIFIED, list(caps)
+    else:
+        would_be, reasons = Verdict.CONSISTENT, []
+    verdict = would_be
+    if evidence_class is EvidenceClass.REPLAYED or (
+        evidence_class is not EvidenceClass.LIVE and would_be is Verdict.CONSISTENT
+    ):
+        verdict = Verdict.UNVERIFIED
+    return would_be, verdict, reasons
 
 
 def required_groups(policy: Policy, sale: SaleItem | None) -> dict[Group, Basis]:
@@ -80,29 +123,22 @@ def group_gaps(
     and one of them at the basis wanted. A rule that was not run, or a group of which nothing
     applies although nothing was decided, settles nothing.
     """
-    by_rule: dict[str, list[Finding]] = {}
+    group_of = _groups(tuple(rules))
+    by_group: dict[Group | None, list[Finding]] = {group: [] for group in groups}
     for finding in findings:
-        by_rule.setdefault(finding.rule, []).append(finding)
+        found = by_group.get(group_of.get(finding.rule))
+        if found is not None and finding.rule not in optional:
+            found.append(finding)
     gaps = []
     for group, basis in groups.items():
-        members = [rule for rule in rules if rule.group is group and rule.id not in optional]
-        decided: list[Finding] = []
-        missing = ""
-        applies = False
-        for rule in members:
-            for finding in by_rule.get(rule.id, ()):
-                if finding.outcome is Outcome.NOT_APPLICABLE:
-                    continue
-                applies = True
-                if finding.outcome is Outcome.INCONCLUSIVE:
-                    missing = missing or f"{group.value}: {finding.message}"
-                else:
-                    decided.append(finding)
-        if missing:
-            gaps.append(missing)
-        elif applies and not any(finding.basis.at_least(basis) for finding in decided):
+        found = by_group[group]
+        applying = [f for f in found if f.outcome is not Outcome.NOT_APPLICABLE]
+        open_ = [f for f in applying if f.outcome is Outcome.INCONCLUSIVE]
+        if open_:
+            gaps.append(f"{group.value}: {open_[0].message}")
+        elif applying and not any(finding.basis.at_least(basis) for finding in applying):
             gaps.append(f"{group.value}: nothing was seen at the basis {basis.value}")
-        elif not applies and not any(by_rule.get(rule.id) for rule in members):
+        elif not found:
             gaps.append(f"{group.value}: nothing was examined")
     return gaps
 
@@ -134,8 +170,13 @@ def _caps(
                     f" needs {neighbour.needs}"
                 )
     groups = required_groups(policy, subject.sale)
-    reasons += group_gaps(groups, findings, rules, policy.optional_rules)
-    reasons += [finding.message for finding in findings if finding.caps]
+    gaps = group_gaps(groups, findings, rules, policy.optional_rules)
+    reasons += gaps
+    reasons += [
+        finding.message
+        for finding in findings
+        if finding.caps and not any(gap.endswith(finding.message) for gap in gaps)
+    ]
     if not policy.may_be_consistent:
         reasons.append(f"the policy {policy.name} never ends in consistent")
     return reasons
@@ -155,9 +196,13 @@ def _condition(
     findings: Sequence[Finding], rules: Sequence[Rule]
 ) -> tuple[ConditionState, int, int]:
     """Sum up the condition axis: state, rules decided, rules that apply."""
-    ids = {rule.id for rule in rules if rule.group is Group.CONDITION}
+    group_of = _groups(tuple(rules))
     mine = [f for f in findings if f.axis is Axis.CONDITION]
-    known = {f.rule for f in mine if f.rule in ids and f.outcome is not Outcome.NOT_APPLICABLE}
+    known = {
+        f.rule
+        for f in mine
+        if f.outcome is not Outcome.NOT_APPLICABLE and group_of.get(f.rule) is Group.CONDITION
+    }
     done = {f.rule for f in mine if f.rule in known and f.outcome.conclusive}
     if any(f.defective for f in mine):
         state = ConditionState.DEFECTIVE
@@ -170,9 +215,9 @@ def _condition(
 
 def _history(findings: Sequence[Finding]) -> HistoryState:
     """Sum up the history axis."""
-    mine = [finding for finding in findings if finding.axis is Axis.HISTORY]
     if any(finding.used for finding in findings):
         return HistoryState.USED
+    mine = [finding for finding in findings if finding.axis is Axis.HISTORY]
     if any(finding.outcome.conclusive for finding in mine):
         return HistoryState.NO_RECORD
     return HistoryState.UNKNOWN
@@ -205,30 +250,19 @@ def device_result(
     if claimed and subject.sale is None:
         # A card that is not sold is not judged; what it shows is listed all the same.
         mismatch, suspect = [], []
-    if mismatch:
-        would_be, reasons = Verdict.MISMATCH, [finding.message for finding in mismatch]
-    elif suspect:
-        would_be, reasons = Verdict.SUSPECT, [finding.message for finding in suspect]
-    elif caps:
-        would_be, reasons = Verdict.UNVERIFIED, caps
-    else:
-        would_be, reasons = Verdict.CONSISTENT, []
-    verdict = would_be
+    would_be, verdict, reasons = first_that_applies(mismatch, suspect, caps, subject.evidence_class)
     class_reason = CLASS_REASONS.get(subject.evidence_class)
-    if class_reason is not None:
-        replayed = subject.evidence_class is EvidenceClass.REPLAYED
-        if replayed or would_be is Verdict.CONSISTENT:
-            verdict = Verdict.UNVERIFIED
-        if would_be in (Verdict.CONSISTENT, Verdict.UNVERIFIED) or replayed:
-            reasons = [*reasons, class_reason]
+    accused = would_be in (Verdict.MISMATCH, Verdict.SUSPECT)
+    if class_reason is not None and not (accused and verdict is would_be):
+        reasons = [*reasons, class_reason]
     if mismatch and suspect:
         reasons += [finding.message for finding in suspect]
     state, done, known = _condition(findings, rules)
-    capacity_ids = {rule.id for rule in rules if rule.group is Group.CAPACITY}
+    group_of = _groups(tuple(rules))
     capacity = [
         finding.basis
         for finding in findings
-        if finding.rule in capacity_ids and finding.outcome is Outcome.PASS
+        if finding.outcome is Outcome.PASS and group_of.get(finding.rule) is Group.CAPACITY
     ]
     return DeviceResult(
         device=subject.device,
@@ -252,13 +286,9 @@ def device_result(
 
 def _not_examined(findings: Sequence[Finding], policy: Policy) -> tuple[str, ...]:
     """List the optional rules that could not be decided."""
+    undecided = [f.rule for f in findings if f.outcome is Outcome.INCONCLUSIVE]
+    missed = dict.fromkeys(rule for rule in undecided if rule in policy.optional_rules)
+    if not missed:
+        return ()
     decided = {finding.rule for finding in findings if finding.outcome.conclusive}
-    return tuple(
-        dict.fromkeys(
-            finding.rule
-            for finding in findings
-            if finding.outcome is Outcome.INCONCLUSIVE
-            and finding.rule in policy.optional_rules
-            and finding.rule not in decided
-        )
-    )
+    return tuple(rule for rule in missed if rule not in decided)

@@ -57,7 +57,9 @@ def _run(words: list[str]) -> int:
 
     from gpuverify.cli.application import GROUP
 
-    if os.environ.get("_GPUVERIFY_COMPLETE"):
+    # A shell asks without words. With words a command was meant, and a variable that somebody left
+    # in the environment must not end it with 0 before it began.
+    if not words and os.environ.get("_GPUVERIFY_COMPLETE"):
         from click.shell_completion import shell_complete
 
         instruction = os.environ["_GPUVERIFY_COMPLETE"]

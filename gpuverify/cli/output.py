@@ -118,6 +118,15 @@ def check_writable(path: str, *, replace: bool) -> None:
     """
     if path == "-":
         return
+    try:
+        _check_target(path, replace=replace)
+    except (OSError, ValueError) as error:  # a name too long, a folder closed to us
+        why = _why(path, error) if isinstance(error, OSError) else f"cannot write {path}: {error}"
+        raise OutputError(why) from error
+
+
+def _check_target(path: str, *, replace: bool) -> None:
+    """Look at what stands at a path and around it; see `check_writable`."""
     target = _target(path)
     if target.is_dir():
         raise OutputError(f"cannot write {path}: it is a folder")

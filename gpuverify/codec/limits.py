@@ -25,3 +25,9 @@ MAX_VALUE_CHARS = 200
 
 MAX_JSON_CONTAINERS = 500_000
 """Most objects and arrays in one JSON document: 256 GPUs with 1,000 claims each stay below."""
+
+MAX_JSON_COMMAS = 2_000_000
+"""Most commas in one JSON document: 256 GPUs with 1,000 claims of seven parts each stay below."""
+
+MAX_XML_TAGS = 2_000_000
+"""Most "<" in one XML document; an 8-GPU read-out with every supported clock has some 60,000."""

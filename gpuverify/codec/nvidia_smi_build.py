@@ -22,6 +22,16 @@ _CACHE_CHARS = 48
 _SLICE = re.compile(r"\bMIG \d+[gc]\.")
 
 
+def _says(claim: Claim, sentence: str) -> bool:
+    """Whether a sentence stands in place of a claim's value."""
+    return claim.raw_text is not None and claim.raw_text.strip("[]").lower() == sentence
+
+
+def _failed(claim: Claim | None) -> bool:
+    """Whether a value was asked for and the read failed."""
+    return claim is not None and claim.status is ClaimStatus.FAILED
+
+
 class ClaimBuilder:
     """Claims of one device or of the host, one an id; a value displaces a reason, never a value."""
 
@@ -178,11 +188,10 @@ class DeviceBuilder(ClaimBuilder):
         for what, text, call in self._parts:
             parsed = values.upper(text)
             claim_id = f"gpu.{what}_part_number"
-            if parsed[0] is _OK:
-                if parse_gpu_part_number(text) is not None:
-                    claim_id = "gpu.gpu_part_number"
-                elif parse_board_part_number(text) is not None:
-                    claim_id = "gpu.board_part_number"
+            if parse_gpu_part_number(text) is not None:
+                claim_id = "gpu.gpu_part_number"
+            elif parse_board_part_number(text) is not None:
+                claim_id = "gpu.board_part_number"
             self.put(claim_id, parsed, call)
 
     def _finish_counts(self) -> None:
@@ -212,7 +221,7 @@ class DeviceBuilder(ClaimBuilder):
     def is_lost(self) -> bool:
         """Whether a sentence or any field says that the GPU is lost."""
         lost = ClaimStatus.DEVICE_LOST
-        return self.lost or any(claim.status is lost for claim in self.claims.values())
+        return self.lost or lost in {claim.status for claim in self.claims.values()}
 
     def finish(self) -> DeviceEvidence:
         """Put the last claims together and return the device."""
@@ -229,8 +238,14 @@ class DeviceBuilder(ClaimBuilder):
         name = self.value("gpu.name")
         if isinstance(name, str) and _SLICE.search(name):
             self.put("mig.is_slice", (_OK, True, None), self.prefix + "product_name")
+        waiting = [c for c in self.claims.values() if _says(c, values.RESET_REQUIRED)]
+        if waiting:
+            self.put("gpu.reset_required", (_OK, True, waiting[0].raw_text), waiting[0].call)
         if self.is_lost():
             self.put("gpu.responding", (_OK, False, _LOST), where)
+        elif all(_failed(self.claims.get(claim_id)) for claim_id in ("gpu.name", "gpu.uuid")):
+            # The bus id comes from the bus; the card itself did not even give its name.
+            self.put("gpu.responding", (_OK, False, self.claims["gpu.name"].raw_text), where)
         elif any(claim.status is _OK for claim in self.claims.values()):
             self.put("gpu.responding", (_OK, True, None), where)
         return DeviceEvidence(index=self.index, claims=ClaimSet(tuple(self.claims.values())))
@@ -251,6 +266,7 @@ class EvidenceBuilder:
         self.timestamp: int | None = None
         self.inforom_warnings: list[str] = []
         self.lost_devices: list[str] = []
+        self.sharing_layer = ""
 
     def new_device(self, where: str) -> DeviceBuilder:
         """Start the next GPU.
@@ -309,6 +325,9 @@ class EvidenceBuilder:
         for bus_id in self.inforom_warnings:
             if (device := self.by_bus_id(bus_id)) is not None:
                 device.put("inforom.valid", (_OK, False, None), "WARNING: infoROM is corrupted")
+        if self.sharing_layer:
+            layer = (_OK, self.sharing_layer, None)
+            self.host.put("host.sharing_layer", layer, "messages beside nvidia-smi's")
         for claim_id, found in (
             ("host.inforom_warnings", self.inforom_warnings),
             ("host.lost_devices", self.lost_devices),
@@ -327,8 +346,23 @@ class EvidenceBuilder:
         elif modes and None not in modes:
             self.host.put("host.vgpu_guest", (_OK, False, None), "virtualization_mode")
 
+    def _merge_listed(self) -> None:
+        """Merge a GPU that is listed by UUID alone (`-L`, link lists) into the same one's block."""
+        for listed in self.devices[:]:
+            uuid = listed.value("gpu.uuid")
+            if uuid is None or listed.value("pci.bus_id") is not None:
+                continue
+            for block in self.devices:
+                if block.value("pci.bus_id") is not None and block.value("gpu.uuid") == uuid:
+                    block.claims = {**listed.claims, **block.claims}
+                    self.devices.remove(listed)
+                    break
+        for index, device in enumerate(self.devices):
+            device.index = index
+
     def finish(self) -> Evidence:
         """Return the read-out as evidence of class IMPORTED."""
+        self._merge_listed()
         self._finish_messages()
         self._finish_host()
         version = self.host.value("driver.version") or self.host.value("driver.kernel_version")

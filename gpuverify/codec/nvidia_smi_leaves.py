@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from xml.parsers import expat
-from xml.sax.saxutils import escape, quoteattr
 
 from gpuverify.codec.limits import MAX_DEPTH, MAX_DEVICES
 from gpuverify.codec.nvidia_smi_xml import document_bytes, guard
@@ -21,6 +20,18 @@ _STEP = re.compile(r"([A-Za-z_][\w.-]{0,120})(?:\[(\d{1,5})\])?")
 _DTD = re.compile(r"[\w.-]{1,80}\.dtd")
 
 Leaves = list[tuple[str, str]]
+
+
+# By hand: `xml.sax.saxutils` brings urllib, http and ssl along.
+def escape(text: str) -> str:
+    """Write text as the content of an element."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def quoteattr(text: str) -> str:
+    """Write text as the value of an attribute, with its quotes."""
+    text = escape(text).replace('"', "&quot;")
+    return '"' + text.replace("\n", "&#10;").replace("\r", "&#13;").replace("\t", "&#9;") + '"'
 
 
 class _Collector:

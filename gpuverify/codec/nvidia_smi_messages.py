@@ -17,6 +17,10 @@ _HANDLE = re.compile(
 _GONE = re.compile(r"(?i)gpu ?" + _BUS + r"[^\n]{0,80}?(?:is lost|fallen off the bus)")
 _GONE_XID = re.compile(r"(?i)gpu (?:at )?(?:pci:)?" + _BUS + r"[^\n]{0,40}fallen off the bus")
 
+# A library under nvidia-smi that shows a container its share of the memory as the total
+# (Project-HAMi/HAMi issue 347).
+_SHARED = re.compile(r"\[(HAMI-core) \w{1,8}\(")
+
 
 def add_message(build: EvidenceBuilder, line: str) -> bool:
     """Take one line if it is a sentence about a GPU.
@@ -36,6 +40,9 @@ def add_message(build: EvidenceBuilder, line: str) -> bool:
         return True
     if match := _GONE.search(line) or _GONE_XID.search(line):
         build.note_lost(normal_bus_id(match[1]) or match[1])
+        return True
+    if match := _SHARED.search(line):
+        build.sharing_layer = match[1]
         return True
     return False
 

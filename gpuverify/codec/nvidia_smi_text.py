@@ -22,6 +22,8 @@ from gpuverify.model.evidence import Evidence
 _BUS = r"(?:[0-9a-fA-F]{4,8}:)?[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]"
 _GPU = re.compile(rf"GPU ({_BUS}):?")
 _LINE = re.compile(r"[^\n]+")
+# Mail and issue threads quote a log with "> " before each line.
+_QUOTE = re.compile(r"(?:> ?)+")
 # A label that reaches the column has no blank before its colon; no label holds a colon.
 _VALUE = re.compile(r":(?:\s|$)")
 _LOG = "NVSMI LOG"
@@ -46,6 +48,8 @@ class _TextReader:
             if match.end() - match.start() > MAX_LINE_CHARS:
                 continue
             line = match.group().expandtabs(8).rstrip()
+            if line.startswith(">"):
+                line = _QUOTE.sub("", line, count=1)
             if line:
                 yield match.start(), line
 
@@ -72,6 +76,11 @@ class _TextReader:
                 self.build.origin,
                 "not a read-out of nvidia-smi; give the whole output of `nvidia-smi -q -x` "
                 "or `nvidia-smi -q`",
+            )
+        if not self.build.devices and not self.build.lost_devices:
+            raise FormatError(
+                self.build.origin,
+                "no GPU in it: each line has to begin as nvidia-smi printed it",
             )
         return self.build.finish()
 

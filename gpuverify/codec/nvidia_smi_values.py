@@ -26,6 +26,9 @@ _NOT_SUPPORTED = ClaimStatus.NOT_SUPPORTED
 _MALFORMED = ClaimStatus.MALFORMED
 _SENTINEL = ClaimStatus.SENTINEL
 
+RESET_REQUIRED = "gpu requires reset"
+"""What stands in lower case in place of each value of a card that waits for a reset."""
+
 # The sentences are nvmlErrorString's, as nvidia-smi prints them in place of a value.
 _ABSENT_WORDS: dict[str, ClaimStatus] = {
     "": _NOT_SUPPORTED,
@@ -38,6 +41,7 @@ _ABSENT_WORDS: dict[str, ClaimStatus] = {
     "function not found": ClaimStatus.NOT_FOUND,
     "insufficient permissions": ClaimStatus.NO_PERMISSION,
     "gpu is lost": ClaimStatus.DEVICE_LOST,
+    RESET_REQUIRED: ClaimStatus.FAILED,
     "timeout": ClaimStatus.TIMED_OUT,
     "unknown error": ClaimStatus.FAILED,
     "unknown": ClaimStatus.FAILED,
@@ -47,6 +51,7 @@ _ABSENT_WORDS: dict[str, ClaimStatus] = {
 # Owners mask with these; a masked value is not readable, which is not the same as wrong.
 _MASK = re.compile(r"(?i)redacted|masked|hidden|removed|x{4}|\*{3}|\.{3}|…|<[^>]*>")
 _ZEROS = re.compile("0{8}")
+_NOTHING = re.compile(r"0+(?:[-.]0+)+")
 
 _absent_cache: dict[str, Parsed] = {}
 
@@ -86,8 +91,14 @@ def name(text: str) -> Parsed:
 
 
 def upper(text: str) -> Parsed:
-    """Read an identifier that Windows prints in lower case (VBIOS versions)."""
+    """Read an identifier that Windows prints in lower case (VBIOS versions).
+
+    One of nothing but zeros is a place holder: virtual GPUs print a VBIOS of 00.00.00.00.00, owners
+    who mask their read-outs a part number of 000-00000-0000-000.
+    """
     status, value, raw = words(text)
+    if status is OK and _NOTHING.fullmatch(text):
+        return (_SENTINEL, None, printable(text))
     return (status, value.upper() if isinstance(value, str) else value, raw)
 
 

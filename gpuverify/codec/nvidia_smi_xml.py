@@ -15,17 +15,13 @@ from gpuverify.codec.limits import MAX_DEPTH, MAX_INPUT_BYTES
 from gpuverify.codec.nvidia_smi_build import DeviceBuilder, EvidenceBuilder
 from gpuverify.codec.nvidia_smi_fields import XML_DEVICE, XML_DOCUMENT, Node
 from gpuverify.codec.nvidia_smi_messages import add_messages
+from gpuverify.codec.nvidia_smi_plain import LIST, LIST_END, LIST_LIMIT, MEMORY_CLOCK, read_plain
 from gpuverify.codec.text import decode_text, hostile, printable
 from gpuverify.errors import FormatError
 from gpuverify.model.evidence import Evidence
 
 _ROOT = "nvidia_smi_log"
 _END = b"</nvidia_smi_log>"
-_SKIP_BEGIN = b"<supported_clocks>"
-_SKIP_END = b"</supported_clocks>"
-# A list of supported clocks is at most some tens of KiB; more goes the slow, depth-checked way.
-_SKIP_LIMIT = 1 << 18
-_MEMORY_CLOCK = re.compile(rb"<value>(\d{1,6}) MHz</value>")
 _TOP = Node(children={_ROOT: XML_DOCUMENT})
 _GPU = XML_DEVICE
 _CLOCKS = XML_DEVICE.children["supported_clocks"]
@@ -221,23 +217,23 @@ class _Handler:
         """
         parse = self.parser.Parse
         position = 0
-        while (begin := data.find(_SKIP_BEGIN, position)) >= 0:
-            inside = begin + len(_SKIP_BEGIN)
+        while (begin := data.find(LIST, position)) >= 0:
+            inside = begin + len(LIST)
             parse(data[position:inside], False)
             position = inside
-            end = data.find(_SKIP_END, inside)
+            end = data.find(LIST_END, inside)
             in_clocks, self.in_clocks = self.in_clocks, False
-            if not in_clocks or not 0 <= end - inside <= _SKIP_LIMIT:
+            if not in_clocks or not 0 <= end - inside <= LIST_LIMIT:
                 continue
             stretch = data[inside:end]
-            if b"<!" in stretch or b"<?" in stretch or _SKIP_BEGIN in stretch:
+            if b"<!" in stretch or b"<?" in stretch or LIST in stretch:
                 continue
             self.detach()
             parse(stretch, False)
             self.attach()
             position = end
             if self.device is not None:
-                for clock in _MEMORY_CLOCK.findall(stretch):
+                for clock in MEMORY_CLOCK.findall(stretch):
                     self.device.note_memory_clocks(int(clock))
         parse(data[position:], True)
 
@@ -256,9 +252,14 @@ def read_nvidia_smi_xml(data: bytes, origin: str) -> Evidence:
         FormatError: Truncated, malformed, too deep, too large, with entities, or other XML.
     """
     document, lines_before, behind = document_bytes(data, origin)
-    handler = _Handler(origin, careful=not document.isascii() or b"&#" in document)
+    build = read_plain(document, origin)
     try:
-        handler.feed(document)
+        if build is None:
+            build = _read_carefully(document, origin)
+        else:
+            parser = expat.ParserCreate("utf-8")
+            guard(parser, origin)
+            parser.Parse(document, True)
     except expat.ExpatError as error:
         what = "truncated"
         if error.code not in _TRUNCATED:
@@ -269,8 +270,15 @@ def read_nvidia_smi_xml(data: bytes, origin: str) -> Evidence:
             f"line {error.lineno + lines_before}",
         ) from None
     if behind.strip():
-        add_messages(handler.build, decode_text(behind, origin))
-    return handler.build.finish()
+        add_messages(build, decode_text(behind, origin))
+    return build.finish()
+
+
+def _read_carefully(document: bytes, origin: str) -> EvidenceBuilder:
+    """Read a document element by element."""
+    handler = _Handler(origin, careful=not document.isascii() or b"&#" in document)
+    handler.feed(document)
+    return handler.build
 
 
 _TRUNCATED = frozenset(

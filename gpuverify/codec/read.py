@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import sys
-from pathlib import Path
-from typing import BinaryIO
 
-from gpuverify.codec.limits import MAX_INPUT_BYTES
+from gpuverify.codec.files import read_bounded
+from gpuverify.codec.limits import MAX_INPUT_BYTES, MAX_XML_TAGS
 from gpuverify.codec.text import decode_text
 from gpuverify.errors import FormatError, MissingInputError
 from gpuverify.model.evidence import Evidence
@@ -43,29 +43,30 @@ def read_evidence(data: bytes, origin: str) -> Evidence:
 
         return load_evidence(data, origin)
     if any(mark in head for mark in (b"<?xml", b"<!DOCTYPE", b"<nvidia_smi_log")):
+        if data.count(b"<") > MAX_XML_TAGS:
+            raise FormatError(origin, f"more than {MAX_XML_TAGS} tags; give one machine's read-out")
         from gpuverify.codec.nvidia_smi_xml import read_nvidia_smi_xml
 
         return read_nvidia_smi_xml(data, origin)
     from gpuverify.codec.nvidia_smi_table import is_table, read_nvidia_smi_table
-    from gpuverify.codec.nvidia_smi_text import read_nvidia_smi_text
 
     text = decode_text(data, origin)
     if is_table(text) and not any(mark in text for mark in _WHOLE_LOG):
         return read_nvidia_smi_table(text, origin)
+    from gpuverify.codec.nvidia_smi_text import read_nvidia_smi_text
+
     return read_nvidia_smi_text(text, origin)
 
 
-def _bounded(stream: BinaryIO, path: str) -> bytes:
-    """Read a stream up to the limit and refuse what is longer, unread."""
+def _standard_input(limit: int) -> bytes:
+    """Read standard input, at most one byte more than the limit."""
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "standard input is closed")
     parts: list[bytes] = []
-    left = MAX_INPUT_BYTES + 1
-    while left > 0 and (part := stream.read(min(left, 1 << 20))):
+    left = limit + 1
+    while left > 0 and (part := sys.stdin.buffer.read(min(left, 1 << 20))):
         parts.append(part)
         left -= len(part)
-    if left <= 0:
-        raise FormatError(
-            path, f"larger than {MAX_INPUT_BYTES // 2**20} MiB; give one machine's read-out"
-        )
     return b"".join(parts)
 
 
@@ -84,12 +85,17 @@ def load_bytes(path: str) -> bytes:
     """
     try:
         if path == "-":
-            return _bounded(sys.stdin.buffer, path)
-        with Path(path).open("rb") as file:
-            return _bounded(file, path)
+            data = _standard_input(MAX_INPUT_BYTES)
+        else:
+            data = read_bounded(path, MAX_INPUT_BYTES)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise MissingInputError(f"{path}: {reason}") from None
+    if len(data) > MAX_INPUT_BYTES:
+        raise FormatError(
+            path, f"larger than {MAX_INPUT_BYTES // 2**20} MiB; give one machine's read-out"
+        )
+    return data
 
 
 def load_path(path: str) -> Evidence:

@@ -6,7 +6,12 @@ import json
 import re
 from typing import Any
 
-from gpuverify.codec.limits import MAX_DEPTH, MAX_INPUT_BYTES, MAX_JSON_CONTAINERS
+from gpuverify.codec.limits import (
+    MAX_DEPTH,
+    MAX_INPUT_BYTES,
+    MAX_JSON_COMMAS,
+    MAX_JSON_CONTAINERS,
+)
 from gpuverify.errors import FormatError
 
 _MAX_INT = 2**63
@@ -101,6 +106,8 @@ def loads(data: bytes | str, origin: str) -> Any:
         raise FormatError(origin, "JSON must not start with a byte order mark; save it without")
     if text.count("{") + text.count("[") > MAX_JSON_CONTAINERS:
         raise FormatError(origin, f"more than {MAX_JSON_CONTAINERS} objects and arrays")
+    if text.count(",") > MAX_JSON_COMMAS:
+        raise FormatError(origin, f"more than {MAX_JSON_COMMAS} values")
     try:
         tree = _DECODER.decode(text)
         _check_tree(tree)

@@ -115,6 +115,19 @@ def record_machine(
     return redacted(recording, host_name=socket.gethostname() if host_name is None else host_name)
 
 
+def _new_folder(out_dir: str | Path) -> Path:
+    """Return the folder to make, which must not exist yet."""
+    folder = Path(out_dir)
+    try:
+        taken = folder.exists() or folder.is_symlink()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise OutputError(f"{folder}: {reason}") from error
+    if taken:
+        raise OutputError(f"{folder}: exists already; name a new folder")
+    return folder
+
+
 def write_case(recording: Recording, out_dir: str | Path) -> Path:
     """Write a recording as a new case folder, whole or not at all.
 
@@ -128,9 +141,7 @@ def write_case(recording: Recording, out_dir: str | Path) -> Path:
     Raises:
         OutputError: It exists, or cannot be written.
     """
-    folder = Path(out_dir)
-    if folder.exists() or folder.is_symlink():
-        raise OutputError(f"{folder}: exists already; name a new folder")
+    folder = _new_folder(out_dir)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=".gpuverify-", dir=folder.parent))
@@ -174,9 +185,6 @@ def record_case(
         OutputError: The folder exists, or cannot be written.
         SourceError: No source yields a device.
     """
-    folder = Path(out_dir)
-    if folder.exists() or folder.is_symlink():
-        # Said before the cards are asked, which can take a minute.
-        raise OutputError(f"{folder}: exists already; name a new folder")
+    folder = _new_folder(out_dir)  # said before the cards are asked, which can take a minute
     recording = record_machine(text=text, licence=licence, redact=redact, progress=progress)
     return write_case(recording, folder)

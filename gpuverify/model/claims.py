@@ -24,6 +24,9 @@ class ClaimStatus(enum.Enum):
     SENTINEL = "sentinel"
     NOT_ASKED = "not-asked"
 
+    # Members are singletons; the inherited hash is Python code and shows in every look-up.
+    __hash__ = object.__hash__
+
 
 class Source(enum.Enum):
     """The interface that spoke a claim."""
@@ -37,7 +40,7 @@ class Source(enum.Enum):
     NVIDIA_SMI = "nvidia-smi"
     DEVICE_CERTIFICATE = "device-certificate"
 
-    # Members are singletons; the inherited hash is Python code and shows in every look-up.
+    # As for ClaimStatus.
     __hash__ = object.__hash__
 
 
@@ -55,6 +58,9 @@ class Basis(enum.Enum):
     def __init__(self, _word: str) -> None:
         """Number the members in their order; a plain attribute, for it is read very often."""
         self.rank = len(type(self).__members__)
+
+    # As for ClaimStatus.
+    __hash__ = object.__hash__
 
     def at_least(self, other: Basis) -> bool:
         """Whether this basis is as strong as `other` or stronger."""

@@ -41,6 +41,14 @@ class ClaimSet:
 
     def __post_init__(self) -> None:
         """Build the index and drop repetitions."""
+        index = {claim.id: (claim,) for claim in self.claims}
+        if len(index) == len(self.claims):  # one source spoke, as in every log
+            object.__setattr__(self, "_index", index)
+            return
+        self._index_sources()
+
+    def _index_sources(self) -> None:
+        """Build the index where ids stand more than once."""
         index: dict[str, tuple[Claim, ...]] = {}
         repeated = False
         for claim in self.claims:
@@ -85,9 +93,14 @@ class ClaimSet:
             with status NOT_ASKED.
         """
         order = sources or NVML_FIRST
-        claims = self._index.get(claim_id, ())
+        claims = self._index.get(claim_id)
+        if claims is None:
+            return _not_asked(claim_id, order[0])
+        if len(claims) == 1:  # the value or the reason, whichever it is
+            claim = claims[0]
+            return claim if claim.source in order else _not_asked(claim_id, order[0])
         reason: Claim | None = None
-        for source in order if claims else ():
+        for source in order:
             for claim in claims:
                 if claim.source is source:
                     if claim.value is not None:

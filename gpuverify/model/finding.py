@@ -23,10 +23,15 @@ class Outcome(enum.Enum):
     INCONCLUSIVE = "inconclusive"
     NOT_APPLICABLE = "not-applicable"
 
-    @property
-    def conclusive(self) -> bool:
-        """Whether the rule could be decided."""
-        return self not in (Outcome.INCONCLUSIVE, Outcome.NOT_APPLICABLE)
+    conclusive: bool
+    """Whether the rule could be decided."""
+
+    def __init__(self, word: str) -> None:
+        """Note what is asked of every finding several times; a property would cost a call."""
+        self.conclusive = word not in ("inconclusive", "not-applicable")
+
+    # Members are singletons; the inherited hash is Python code and shows in every look-up.
+    __hash__ = object.__hash__
 
 
 class Axis(enum.Enum):
@@ -37,6 +42,9 @@ class Axis(enum.Enum):
     HISTORY = "history"
     CONFIGURATION = "configuration"
     ENVIRONMENT = "environment"
+
+    # As for Outcome.
+    __hash__ = object.__hash__
 
 
 class Group(enum.Enum):
@@ -52,6 +60,9 @@ class Group(enum.Enum):
     CONDITION = "condition"
     CONFIGURATION = "configuration"
     DETAIL = "detail"
+
+    # As for Outcome.
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,9 +125,9 @@ class Finding:
     used: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Rule:
-    """A pure comparison with closed outcome codes.
+    """A pure comparison with closed outcome codes. Each stands once and is itself alone.
 
     Attributes:
         id: Dotted, lower case, stable.

@@ -7,6 +7,7 @@ two revisions).
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -82,6 +83,7 @@ class InforomImage:
         return f"{self.project}.{self.sku}"
 
 
+@functools.lru_cache(maxsize=512)
 def parse_board_part_number(text: str) -> BoardPartNumber | None:
     """Take a board part number apart; None where the text has another shape."""
     match = _BOARD.fullmatch(text.strip().upper())
@@ -91,6 +93,7 @@ def parse_board_part_number(text: str) -> BoardPartNumber | None:
     return BoardPartNumber(form=form, segment=segment, project=project, sku=sku, revision=revision)
 
 
+@functools.lru_cache(maxsize=512)
 def parse_gpu_part_number(text: str) -> GpuPartNumber | None:
     """Take a GPU part number apart; None where the text has another shape."""
     match = _GPU.fullmatch(text.strip().upper())
@@ -101,6 +104,7 @@ def parse_gpu_part_number(text: str) -> GpuPartNumber | None:
     )
 
 
+@functools.lru_cache(maxsize=512)
 def parse_inforom_image(text: str) -> InforomImage | None:
     """Take an InfoROM image version apart; None where the text has another shape."""
     match = _INFOROM.fullmatch(text.strip().upper())
@@ -109,7 +113,11 @@ def parse_inforom_image(text: str) -> InforomImage | None:
     return InforomImage(project=match.group(1), sku=match.group(2))
 
 
+@functools.lru_cache(maxsize=512)
 def driver_branch(version: str) -> int | None:
-    """Return the branch of a driver version (`550` of `550.54.14`), None if it has none."""
-    match = re.match(r"\s*(\d{2,4})\.\d", version)
+    """Return the branch of a driver version (`550` of `550.54.14`), None if it has none.
+
+    Branches have two or three digits; a longer number is no version that NVIDIA gave.
+    """
+    match = re.match(r"\s*(\d{2,3})\.\d", version)
     return int(match.group(1)) if match else None

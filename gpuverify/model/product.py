@@ -56,6 +56,10 @@ class ReferenceValue:
     driver_max: int | None = None
     ecc: bool | None = None
 
+    def __hash__(self) -> int:
+        """Hash by what differs most; equality still looks at everything."""
+        return hash(self.locator)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class PciIdentity:
@@ -126,6 +130,10 @@ class Product:
         for value in self.values:
             fields.setdefault(value.field, []).append(value)
         object.__setattr__(self, "_fields", {key: tuple(found) for key, found in fields.items()})
+
+    def __hash__(self) -> int:
+        """Hash by id: look-ups by product are frequent, and a product has hundreds of values."""
+        return hash(self.id)
 
     def get(self, field: str) -> tuple[ReferenceValue, ...]:
         """Return the reference values of one field, in file order."""

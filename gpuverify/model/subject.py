@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from gpuverify.model.claims import Claim, Source, Value
@@ -9,6 +10,25 @@ from gpuverify.model.evidence import ClaimSet, DeviceEvidence, EvidenceClass
 from gpuverify.model.policy import Thresholds
 from gpuverify.model.product import Product, Recognition, ReferenceIndex, ReferenceValue
 from gpuverify.model.sale import SaleItem
+
+
+@functools.lru_cache(maxsize=4096)
+def accepted(product: Product, board: Product | None, field: str) -> tuple[ReferenceValue, ...]:
+    """Reference values that fit a product: its own, and those of a board it is shipped as.
+
+    Args:
+        product: The product that values are compared with.
+        board: The product that was recognised, if any.
+        field: Reference field.
+
+    Returns:
+        The values. A board that NVIDIA ships under a board name (PG509-210) counts as the product
+        that its entry names in `sold_as`.
+    """
+    values = product.get(field)
+    if board is not None and board.id != product.id and product.id in board.sold_as:
+        values += board.get(field)
+    return values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,18 +63,9 @@ class Subject:
         return self.sale.product if self.sale is not None else self.recognition.product
 
     def accepted(self, field: str) -> tuple[ReferenceValue, ...]:
-        """Reference values that fit the product: its own, and those of the board it is shipped as.
-
-        A board that NVIDIA ships under a board name (PG509-210) counts as the product that its
-        entry names in `sold_as`.
-        """
-        product, board = self.product, self.recognition.product
-        if product is None:
-            return ()
-        values = product.get(field)
-        if board is not None and board.id != product.id and product.id in board.sold_as:
-            values += board.get(field)
-        return values
+        """Reference values that fit the product, see `accepted`; none without a product."""
+        product = self.product
+        return () if product is None else accepted(product, self.recognition.product, field)
 
     @property
     def imported(self) -> bool:

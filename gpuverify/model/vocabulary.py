@@ -262,6 +262,7 @@ _HOST: tuple[tuple[str, type, str], ...] = (
     ("nvidia_smi.sha256", _STR, "SHA-256 of it"),
     ("nvidia_smi.is_elf", _BOOL, "it is an ELF file"),
     ("nvidia_smi.package", _STR, "package that owns it"),
+    ("nvidia_smi.package_match", _BOOL, "the package manager's digest fits the program"),
     ("nvidia_smi.exit_code", _INT, "exit code of nvidia-smi"),
     ("tool.sha256", _STR, "SHA-256 over gpuverify's own files"),
     ("measure.level", _STR, "how much was measured: quick or full"),
@@ -286,6 +287,7 @@ _HOST: tuple[tuple[str, type, str], ...] = (
     ("host.unlock_module", _BOOL, "a module of a known memory-unlock project is installed"),
     ("host.preload", _STR, "LD_PRELOAD and /etc/ld.so.preload"),
     ("host.preload_provides_driver_api", _BOOL, "a preloaded object provides nvml* or cu*"),
+    ("host.preload_intercepts_files", _BOOL, "a preloaded object provides open, read or the like"),
     ("host.audit", _STR, "LD_AUDIT"),
     ("host.library_path", _STR, "LD_LIBRARY_PATH"),
     ("host.python_hooks", _STR, "sitecustomize, .pth with code, PYTHONPATH in effect"),
@@ -297,6 +299,7 @@ _HOST: tuple[tuple[str, type, str], ...] = (
     ("host.inforom_warnings", _STR, "bus ids that nvidia-smi's plain table calls corrupted"),
     ("host.lost_devices", _STR, "bus ids that nvidia-smi calls lost"),
     ("host.vgpu_guest", _BOOL, "the log is of a vGPU guest"),
+    ("host.sharing_layer", _STR, "library under nvidia-smi that shows a share of the card"),
     *(
         (f"source.{name}", _STR, f"how the {name} source ended: ok or a reason")
         for name in ("nvml", "pci-config", "procfs", "host", "nvidia-smi", "cuda", "measured")

@@ -37,6 +37,7 @@ class Database:
         self._dropped = dropped
         self._products: dict[str, Product] = {}
         self._read: set[str] = set()
+        self._libraries: dict[str, str] | None = None
 
     @classmethod
     def open(cls, folder: Path = DATA) -> Database:
@@ -144,8 +145,11 @@ class Database:
 
     def library_version(self, sha256: str) -> str | None:
         """Return the driver version whose NVML library has this digest, None if not on file."""
-        table = read_table(self._folder / "libraries.toml").get("sha256", {})
-        return next((version for version, digest in table.items() if digest == sha256), None)
+        if self._libraries is None:
+            table = read_table(self._folder / "libraries.toml").get("sha256", {})
+            # Where two versions have one digest, the first counts.
+            self._libraries = {table[version]: version for version in reversed(table)}
+        return self._libraries.get(sha256)
 
     def without_source(self, source: str, locator_contains: str = "") -> Database:
         """Return this database without what rests only on some citations.

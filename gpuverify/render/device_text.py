@@ -32,6 +32,8 @@ _ABSENT = {
     "device-lost": "lost",
     "timed-out": "timed out",
     "not-asked": "not asked",
+    "sentinel": "masked",
+    "malformed": "damaged",
 }
 
 # As the verdict arithmetic words it; a reason of another wording is shown as it stands.

@@ -8,7 +8,9 @@ from gpuverify.rules import (
     board,
     capacity,
     condition,
+    counting,
     cross_check,
+    driver_files,
     environment,
     faults,
     history,
@@ -39,11 +41,13 @@ RULES: tuple[Rule, ...] = (
     *service.RULES,
     *history.RULES,
     *environment.RULES,
+    *driver_files.RULES,
     *interposers.RULES,
     *measured_silicon.RULES,
     *measured_capacity.RULES,
     *measured_rates.RULES,
     *measured_run.RULES,
     *batch.RULES,
+    *counting.RULES,
 )
 """Every rule there is. Nothing registers itself: a rule that is not named here does not run."""

@@ -1,4 +1,4 @@
-"""All devices of one read-out together: one identity a card, one card a count, none left out."""
+"""All devices of one read-out together: one identity a card, none left out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from gpuverify.model.evidence import EvidenceClass
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import BatchSubject, Subject
 from gpuverify.rules.board import good_key, good_serial
-from gpuverify.rules.compare import NO_VALUE, basis_of, cite, finding, some
+from gpuverify.rules.compare import NO_VALUE, basis_of, cite, finding, says, some
 from gpuverify.rules.condition import count
 
-_EMPTY = Code(id="no-device", outcome=Outcome.INCONCLUSIVE, text="The read-out holds no device.")
+NO_DEVICE = Code(id="no-device", outcome=Outcome.INCONCLUSIVE, text="The read-out holds no device.")
 
 
-def _cards(batch: BatchSubject) -> list[Subject]:
+def cards_of(batch: BatchSubject) -> list[Subject]:
     """Return the subjects that are cards, each bus id once: a card read twice is one card."""
     seen: set[str] = set()
     cards = []
@@ -50,7 +50,7 @@ def _groups(
 
 def _check_unique(batch: BatchSubject) -> Iterator[Finding]:
     """Find a UUID or PDI that stands on two bus ids."""
-    rule, cards = UNIQUE, _cards(batch)
+    rule, cards = UNIQUE, cards_of(batch)
     if not cards:
         yield finding(rule, "no-device")
         return
@@ -106,7 +106,7 @@ UNIQUE = Rule(
             outcome=Outcome.INCONCLUSIVE,
             text="{observed}: whether two cards share one cannot be said.",
         ),
-        _EMPTY,
+        NO_DEVICE,
     ),
     shows="No identity was copied from one card onto another of the same read-out.",
     limit="A copy onto a card in another machine is not seen.",
@@ -122,7 +122,8 @@ def _serial_code(sharers: Sequence[Subject], *, imported: bool) -> str:
     images = {s.value("inforom.image_version") for s in sharers} - {None}
     products = [s.product for s in sharers]
     room = max((p.gpus_per_board for p in products if p is not None), default=0)
-    shared = any(p is not None and p.has("shared-serial") for p in products)
+    # A superchip's GPUs share one over a whole tray; where a board's size is known, it counts.
+    shared = room < 2 and any(p is not None and p.has("shared-serial") for p in products)
     if len(parts) > 1 or len(images) > 1:
         return "cloned-in-log" if imported else "cloned"
     if len(sharers) <= room or shared:
@@ -132,11 +133,25 @@ def _serial_code(sharers: Sequence[Subject], *, imported: bool) -> str:
     return "cloned-in-log" if imported else "cloned"
 
 
+def _numbered(batch: BatchSubject, card: Subject) -> bool:
+    """Whether a card's serial number counts: it is sold, and not a board that shows none.
+
+    What is sold decides, not what was read: a number that is missing is no excuse.
+    """
+    consumer = card.product is not None and card.product.form in ("consumer", "mobile")
+    return not consumer and (card.sale is not None or not batch.items)
+
+
 def _check_serials(batch: BatchSubject) -> Iterator[Finding]:
     """Find a serial number on more GPUs than a board holds."""
-    rule, cards = SERIALS, _cards(batch)
+    rule, cards = SERIALS, cards_of(batch)
     if not cards:
         yield finding(rule, "no-device")
+        return
+    # A display card beside those sold, or a consumer board, carries no number to compare.
+    cards = [card for card in cards if _numbered(batch, card)]
+    if not cards:
+        yield finding(rule, "no-serials")
         return
     imported = batch.evidence_class is EvidenceClass.IMPORTED
     shared = False
@@ -156,13 +171,9 @@ def _check_serials(batch: BatchSubject) -> Iterator[Finding]:
         return
     claims = [card.read("gpu.serial") for card in cards]
     unreadable = [claim for claim in claims if good_serial(claim) is None]
-    # Consumer boards carry no serial number in the InfoROM: there is nothing to compare.
-    without = all(card.product is not None and card.product.form in ("consumer", "mobile")
-                  for card in cards)  # fmt: skip
-    code = "unreadable" if unreadable else "distinct"
     yield finding(
         rule,
-        "no-serials" if unreadable and without else code,
+        "unreadable" if unreadable else "distinct",
         observed=f"{len(unreadable)} of {len(cards)} serial numbers masked or absent"
         if unreadable
         else f"{len(cards)} cards",
@@ -207,9 +218,9 @@ SERIALS = Rule(
         Code(
             id="no-serials",
             outcome=Outcome.NOT_APPLICABLE,
-            text="Consumer boards show no serial number.",
+            text="Consumer boards show no serial number, and no other card is sold.",
         ),
-        _EMPTY,
+        NO_DEVICE,
     ),
     shows="No serial number was copied onto a second board of the same read-out.",
     limit="The serial number stands in writable memory.",
@@ -219,88 +230,10 @@ SERIALS = Rule(
 )
 
 
-def _incomplete(batch: BatchSubject) -> bool:
-    """Whether the read-out shows fewer devices than the driver counts."""
-    attached = count(batch.host.read("host.attached_gpu_count"))
-    return attached is not None and attached > len(_cards(batch))
-
-
-def _check_count(batch: BatchSubject) -> Iterator[Finding]:
-    """Compare the boards seen with the boards sold."""
-    rule, counted = COUNT, [item for item in batch.items if item.count is not None]
-    if not counted:
-        yield finding(rule, "not-claimed")
-        return
-    if not batch.subjects:
-        yield finding(rule, "no-device")
-        return
-    cards = _cards(batch)
-    for item in counted:
-        mine = [card for card in cards if card.sale is item]
-        boards = -(-len(mine) // max(1, item.product.gpus_per_board))
-        code = "all-there"
-        if boards < (item.count or 0):
-            code = "fewer"
-            if batch.selected is not None or _incomplete(batch):
-                code = "fewer-in-selection"
-            elif batch.evidence_class is EvidenceClass.IMPORTED:
-                code = "fewer-in-log"
-        elif boards > (item.count or 0):
-            code = "more"
-        claims = [card.read("pci.bus_id") for card in mine]
-        yield finding(
-            rule,
-            code,
-            observed=f"{boards} boards of {item.product.name}",
-            expected=str(item.count),
-            basis=basis_of(*claims),
-            claims=cite(*claims),
-        )
-
-
-COUNT = Rule(
-    id="batch.count",
-    title="As many boards as were sold",
-    axis=Axis.IDENTITY,
-    group=Group.BATCH,
-    codes=(
-        Code(id="all-there", outcome=Outcome.PASS, text="{observed}; sold: {expected}."),
-        Code(
-            id="more",
-            outcome=Outcome.NOTE,
-            text="{observed}; sold: {expected}. The others are not part of the sale.",
-        ),
-        Code(id="fewer", outcome=Outcome.FAIL, text="{observed}; sold: {expected}."),
-        Code(
-            id="fewer-in-log",
-            outcome=Outcome.WARN,
-            text="The file shows {observed}; sold: {expected}.",
-        ),
-        Code(
-            id="fewer-in-selection",
-            outcome=Outcome.INCONCLUSIVE,
-            caps=True,
-            text="{observed} in this part of the machine; sold: {expected}. Read all of it.",
-        ),
-        Code(
-            id="not-claimed",
-            outcome=Outcome.NOT_APPLICABLE,
-            text="No count was claimed.",
-        ),
-        _EMPTY,
-    ),
-    shows="The number of boards is the number sold.",
-    limit="A board that is dead on the bus is not counted.",
-    near_miss="A K80 or an A16 is one board; cards beyond the count are not part of the sale.",
-    references=("nvml.h, nvmlDeviceGetCount_v2",),
-    batch_check=_check_count,
-)
-
-
 def _check_complete(batch: BatchSubject) -> Iterator[Finding]:
     """Find GPUs of the host that were not appraised."""
     rule, attached = COMPLETE, batch.host.read("host.attached_gpu_count")
-    on_bus, cards = batch.host.read("host.pci_gpu_count"), _cards(batch)
+    on_bus, cards = batch.host.read("host.pci_gpu_count"), cards_of(batch)
     if not batch.subjects:
         yield finding(rule, "no-device")
         return
@@ -311,6 +244,7 @@ def _check_complete(batch: BatchSubject) -> Iterator[Finding]:
         if batch.selected is not None and s.device.index not in batch.selected
     ]
     total, functions = count(attached), count(on_bus)
+    counts = [claim for claim in batch.host.all("host.attached_gpu_count") if claim.ok]
     code, observed = "complete", f"{len(cards)} GPUs"
     if unlisted:
         code, observed = "unlisted", some(_place(s) for s in unlisted)
@@ -320,6 +254,10 @@ def _check_complete(batch: BatchSubject) -> Iterator[Finding]:
         code, observed = "left-out", some(_place(s) for s in left_out)
     elif total is None:
         code, observed = "no-value", "how many GPUs the driver counts"
+    elif functions is None and batch.evidence_class is not EvidenceClass.IMPORTED:
+        code, observed = "no-value", "how many NVIDIA functions stand on the PCI bus"
+    elif len({claim.value for claim in counts}) > 1:
+        code, observed = "counts-differ", "; ".join(says(claim) for claim in counts)
     elif total > len(cards):
         code, observed = "fewer-blocks", f"{len(cards)} of {total} GPUs"
     elif total < len(cards):
@@ -356,6 +294,12 @@ COMPLETE = Rule(
             text="More than one read-out: {observed}.",
         ),
         Code(
+            id="counts-differ",
+            outcome=Outcome.INCONCLUSIVE,
+            caps=True,
+            text="Two counts of this machine's GPUs: {observed}.",
+        ),
+        Code(
             id="unlisted",
             outcome=Outcome.INCONCLUSIVE,
             caps=True,
@@ -369,7 +313,7 @@ COMPLETE = Rule(
             text="Left out by selection, and not appraised: {observed}.",
         ),
         NO_VALUE,
-        _EMPTY,
+        NO_DEVICE,
     ),
     shows="No card was hidden from the appraisal.",
     limit="A card in another machine is not seen.",
@@ -385,7 +329,7 @@ _SISTER_FIELDS = ("gpu.board_part_number", "gpu.vbios_version", "inforom.image_v
 def _check_sisters(batch: BatchSubject) -> Iterator[Finding]:
     """Remark on differences between cards of one product."""
     rule, groups = SISTERS, {}  # type: Rule, dict[str, list[Subject]]
-    for card in _cards(batch):
+    for card in cards_of(batch):
         if card.product is not None:
             groups.setdefault(card.product.id, []).append(card)
     mixed = [
@@ -434,4 +378,4 @@ SISTERS = Rule(
     batch_check=_check_sisters,
 )
 
-RULES = (UNIQUE, SERIALS, COUNT, COMPLETE, SISTERS)
+RULES = (UNIQUE, SERIALS, COMPLETE, SISTERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -28,7 +29,12 @@ _SEQUENCES = ("01234567890123456789", "98765432109876543210")
 
 def good_serial(claim: Claim) -> str | None:
     """Return a serial number; None where it is absent, masked or a placeholder."""
-    text = claim.value.strip() if isinstance(claim.value, str) else ""
+    return _good_serial(claim.value.strip()) if isinstance(claim.value, str) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _good_serial(text: str) -> str | None:
+    """Return a serial number, None for a placeholder."""
     digits = re.sub(r"[^0-9A-Za-z]", "", text)
     if len(digits) < 5 or len(set(digits)) < 3 or re.search(r"[*?]|X{3,}", text, re.IGNORECASE):
         return None
@@ -42,7 +48,12 @@ def good_serial(claim: Claim) -> str | None:
 
 def good_key(claim: Claim) -> str | None:
     """Return a UUID or PDI in one spelling; None where it is absent, masked or a placeholder."""
-    text = claim.value.strip() if isinstance(claim.value, str) else ""
+    return _good_key(claim.value.strip()) if isinstance(claim.value, str) else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _good_key(text: str) -> str | None:
+    """Return a key in one spelling, None for a placeholder."""
     body = re.sub(r"^(GPU-|0x)|-", "", text, flags=re.IGNORECASE).upper()
     if not re.fullmatch(r"[0-9A-F]{8,40}", body) or len(set(body)) < 4:
         return None

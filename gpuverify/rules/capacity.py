@@ -55,6 +55,14 @@ def _in_class(product: Product, total: int, *, ecc: bool | None) -> bool:
     return any(size * low <= total * 100 <= size * 100 for size in _nominal(product))
 
 
+_IN_DOUBT = Code(
+    id="setting-in-doubt",
+    outcome=Outcome.INCONCLUSIVE,
+    text="{observed}; expected {expected}. A MIG, virtual-GPU or sharing setting may explain it; "
+    "turn it off and read again.",
+)
+
+
 def _setting_in_doubt(subject: Subject, product: Product) -> Claim | None:
     """Return the claim of a setting under which the total is not the card's own, if any."""
     mode = subject.read("gpu.virtualization_mode")
@@ -62,6 +70,8 @@ def _setting_in_doubt(subject: Subject, product: Product) -> Claim | None:
         return mode
     if subject.host_value("host.vgpu_guest") is True:
         return subject.host.read("host.vgpu_guest")
+    if subject.host_value("host.sharing_layer") is not None:
+        return subject.host.read("host.sharing_layer")
     mig = subject.read("mig.mode_current")
     if mig.value is True and subject.imported:
         return mig
@@ -120,7 +130,7 @@ def _exact(subject: Subject, product: Product, claim: Claim, total: int, said: s
         code = "near"
     elif _nominal(product) and not _in_class(product, total, ecc=ecc_of(subject)):
         code = _accusation(subject, product, "wrong-class")
-    elif holders:
+    elif holders and not _same_size(subject, product, holders):
         said += f", on file for {some(holders)}"
         code = "other-product-in-log" if subject.imported else "other-product"
     else:
@@ -134,6 +144,34 @@ def _exact(subject: Subject, product: Product, claim: Claim, total: int, said: s
         claims=cited,
         reference=cite_reference(own),
     )
+
+
+def _same_size(subject: Subject, product: Product, holders: tuple[str, ...]) -> bool:
+    """Whether one of the products that show a total is of the same nominal size.
+
+    Sisters of one size differ by a few MiB that nobody has listed in full, so such a total is no
+    other capacity.
+    """
+    return any(
+        set(holders) & set(subject.reference.holders("memory.nominal_mib", size))
+        for size in _nominal(product)
+    )
+
+
+def _recent_class(subject: Subject, product: Product, total: int) -> str:
+    """Return the code for a total of the right class whose exact value is not on file.
+
+    What other products or another ECC mode are known to show is not waved through: only where
+    nothing more is on file does the class decide.
+    """
+    known = subject.accepted("memory.total_mib")
+    holders = other_holders(subject, "memory.total_mib", total)
+    if holders and not _same_size(subject, product, holders):
+        if not known:
+            return "class-only"
+        return "other-product-in-log" if subject.imported else "other-product"
+    unknown_mode = ecc_of(subject) is None and any(value.ecc is not None for value in known)
+    return "class-only" if unknown_mode else "class-fits"
 
 
 def _by_class(subject: Subject, product: Product, claim: Claim, total: int, said: str) -> Finding:
@@ -152,13 +190,13 @@ def _by_class(subject: Subject, product: Product, claim: Claim, total: int, said
     )
     code = "class-fits" if fits else _accusation(subject, product, "wrong-class")
     if fits and (driver_of(subject) or 0) >= EXACT_FROM_DRIVER:
-        code, tells = "class-only", False
+        code, tells = _recent_class(subject, product, total), False
     return finding(
         rule,
         code,
         observed=said,
         expected=values_text(values, "MiB nominal"),
-        basis=agreed_basis(subject, claim) if fits else basis_of(claim),
+        basis=agreed_basis(subject, claim) if code == "class-fits" else basis_of(claim),
         claims=cite(claim),
         reference=cite_reference(values),
         field="memory.nominal_mib" if fits and tells else "",
@@ -181,13 +219,13 @@ TOTAL = Rule(
         Code(
             id="class-fits",
             outcome=Outcome.PASS,
-            text="{observed}, which an old driver leaves of {expected}.",
+            text="{observed}, of the class of {expected}; no exact total for it is on file.",
         ),
         Code(
             id="class-only",
             outcome=Outcome.INCONCLUSIVE,
-            text="{observed}, of the class of {expected}; the exact total for this driver and ECC "
-            "mode is not on file.",
+            text="{observed}, of the class of {expected}; what is on file for other ECC modes or "
+            "products does not settle it.",
         ),
         Code(
             id="near",
@@ -205,16 +243,12 @@ TOTAL = Rule(
             outcome=Outcome.WARN,
             text="The file contradicts the claim here: {observed}; expected {expected}.",
         ),
-        Code(
-            id="setting-in-doubt",
-            outcome=Outcome.INCONCLUSIVE,
-            text="{observed}; expected {expected}. A MIG or virtual-GPU setting may explain it; "
-            "turn it off and read again.",
-        ),
+        _IN_DOUBT,
         Code(
             id="never-seen",
             outcome=Outcome.INCONCLUSIVE,
-            text="{observed}, of the right class but on file for nobody; expected {expected}.",
+            text="{observed}, of the right class but not among the totals on file; expected "
+            "{expected}.",
         ),
         Code(
             id="era-unknown",
@@ -258,9 +292,13 @@ def _check_reserved(subject: Subject) -> Iterator[Finding]:
         )
         return
     bound = max(2 * max(sizes) * MIB, subject.thresholds.reserved_suspect_bytes)
+    code = "inflated" if claim.value > bound else "usual"
+    if code == "inflated":
+        # A guest's virtual GPU of 24 GiB reserves 2134 MiB for its scheduler and its firmware.
+        code = _accusation(subject, product, code)
     yield finding(
         rule,
-        "inflated" if claim.value > bound else "usual",
+        code,
         observed=said,
         expected=f"at most {bound // MIB} MiB",
         basis=basis,
@@ -281,13 +319,15 @@ RESERVED = Rule(
             outcome=Outcome.WARN,
             text="{observed}; expected {expected}. A reserve can hide memory that is not there.",
         ),
+        _IN_DOUBT,
         NO_VALUE,
         NO_REFERENCE,
         NO_PRODUCT,
     ),
     shows="The part of the memory that no program can test is of the usual size.",
     limit="It varies with driver, ECC and MIG: only a large excess says something.",
-    near_miss="Twice the largest reserve on file, or 1.5 GiB, whichever is more.",
+    near_miss="Twice the largest reserve on file, or 1.5 GiB, whichever is more; a virtual GPU or "
+    "a MIG slice reserves by its own measure.",
     references=("nvml.h, nvmlMemory_v2_t (reserved)",),
     check=_check_reserved,
 )

@@ -7,6 +7,7 @@ open too, with the claim's own reason and what to do about it.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,8 +15,17 @@ from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.part_numbers import driver_branch
 from gpuverify.model.product import Product, ReferenceValue
-from gpuverify.model.subject import Subject
+from gpuverify.model.subject import Subject, accepted
 from gpuverify.model.vocabulary import VOCABULARY
+from gpuverify.rules.kept import (
+    SOURCE_BASIS,
+    citation,
+    citations,
+    kept_absent,
+    kept_finding,
+    reason_text,
+    weakest_basis,
+)
 
 MIB = 1024 * 1024
 
@@ -28,36 +38,6 @@ SPEAKERS = {
     Source.MEASURED: "the measurement",
     Source.NVIDIA_SMI: "nvidia-smi",
     Source.DEVICE_CERTIFICATE: "the device certificate",
-}
-
-_SOURCE_BASIS = {
-    Source.NVML: Basis.REPORTED,
-    Source.NVIDIA_SMI: Basis.REPORTED,
-    Source.PCI_CONFIG: Basis.CROSS_CHECKED,
-    Source.PROCFS: Basis.CROSS_CHECKED,
-    Source.HOST: Basis.CROSS_CHECKED,
-    Source.CUDA: Basis.CROSS_CHECKED,
-    Source.MEASURED: Basis.MEASURED,
-    Source.DEVICE_CERTIFICATE: Basis.DEVICE_SIGNED,
-}
-
-_REASONS = {
-    ClaimStatus.OK: ("a value that is of no use here", "it is in the evidence"),
-    ClaimStatus.NOT_SUPPORTED: (
-        "not supported",
-        "the card or this driver does not offer it; a newer driver may",
-    ),
-    ClaimStatus.NOT_FOUND: ("not found", "there is nothing to read on this machine"),
-    ClaimStatus.NO_PERMISSION: ("no permission", "run as root"),
-    ClaimStatus.DEVICE_LOST: ("device lost", "power the machine off and on, then read again"),
-    ClaimStatus.TIMED_OUT: ("timed out", "read again on an idle machine"),
-    ClaimStatus.FAILED: ("the read failed", "read again; the call is in the evidence"),
-    ClaimStatus.MALFORMED: ("masked or unreadable", "ask for an unedited read-out"),
-    ClaimStatus.SENTINEL: ("a placeholder", "the card holds no value there"),
-    ClaimStatus.NOT_ASKED: (
-        "not in this read-out",
-        "run gpuverify as root on the machine that holds the card",
-    ),
 }
 
 NO_PRODUCT = Code(
@@ -80,10 +60,18 @@ NO_REFERENCE = Code(
 
 def cite(*claims: Claim) -> tuple[str, ...]:
     """Return `source:claim-id` of each claim, without repetition."""
-    return tuple(dict.fromkeys(f"{claim.source.value}:{claim.id}" for claim in claims))
+    if len(claims) == 1:
+        return citation(claims[0].source, claims[0].id)
+    return citations([(claim.source, claim.id) for claim in claims])
 
 
 def cite_reference(values: Iterable[ReferenceValue]) -> tuple[str, ...]:
+    """Return `source locator` of each reference value, without repetition."""
+    return _cited_values(tuple(values))
+
+
+@functools.lru_cache(maxsize=1024)
+def _cited_values(values: tuple[ReferenceValue, ...]) -> tuple[str, ...]:
     """Return `source locator` of each reference value, without repetition."""
     return tuple(dict.fromkeys(f"{value.source} {value.locator}".strip() for value in values))
 
@@ -112,21 +100,21 @@ def says(claim: Claim, shown: str | None = None) -> str:
 
 def why_absent(claim: Claim, remedy: str = "") -> str:
     """Return which value is missing, why, and what to do about it."""
-    spec = VOCABULARY.get(claim.id)
-    reason, usual = _REASONS[claim.status]
-    return f"{spec.text if spec else claim.id}: {reason} ({remedy or usual})"
+    return reason_text(claim.id, claim.status, remedy)
 
 
 def basis_of(*claims: Claim) -> Basis:
     """Return the weakest basis of the speakers, REPORTED where there is none."""
-    bases = [_SOURCE_BASIS[claim.source] for claim in claims]
-    return min(bases, key=lambda basis: basis.rank, default=Basis.REPORTED)
+    return weakest_basis({claim.source for claim in claims})
 
 
 def agreed_basis(subject: Subject, claim: Claim) -> Basis:
     """Return the strongest basis among the sources that say the same as `claim`."""
-    same = [c for c in subject.device.claims.all(claim.id) if c.ok and c.value == claim.value]
-    bases = [_SOURCE_BASIS[c.source] for c in same] or [_SOURCE_BASIS[claim.source]]
+    spoken = subject.device.claims.all(claim.id)
+    if len(spoken) == 1 and spoken[0] is claim:
+        return SOURCE_BASIS[claim.source]
+    same = [c for c in spoken if c.ok and c.value == claim.value]
+    bases = [SOURCE_BASIS[c.source] for c in same] or [SOURCE_BASIS[claim.source]]
     return max(bases, key=lambda basis: basis.rank)
 
 
@@ -158,37 +146,13 @@ def finding(
     Returns:
         The finding, its message filled in.
     """
-    code = rule.code(code_id)
-    message = code.text.format(observed=observed, expected=expected)
-    if not message.startswith("nvidia-smi"):
-        message = message[:1].upper() + message[1:]
-    return Finding(
-        rule=rule.id,
-        code=code.id,
-        axis=rule.axis,
-        outcome=code.outcome,
-        basis=basis,
-        message=message,
-        expected=expected,
-        observed=observed,
-        claims=claims,
-        reference=reference,
-        field=field,
-        observed_value=value,
-        caps=code.caps,
-        defective=code.defective,
-        used=code.used,
-    )
+    return kept_finding(rule, code_id, observed, expected, basis, claims, reference, field, value)
 
 
 def absent(rule: Rule, *claims: Claim, remedy: str = "", code_id: str = "no-value") -> Finding:
     """Build the inconclusive finding for absent claims, each with its own reason."""
-    return finding(
-        rule,
-        code_id,
-        observed="; ".join(why_absent(claim, remedy) for claim in claims),
-        basis=basis_of(*claims),
-        claims=cite(*claims),
+    return kept_absent(
+        rule, code_id, remedy, tuple([(claim.source, claim.id, claim.status) for claim in claims])
     )
 
 
@@ -220,8 +184,25 @@ def fits(value: ReferenceValue, *, driver: int | None, ecc: bool | None) -> bool
 
 def own_values(subject: Subject, field: str) -> tuple[ReferenceValue, ...]:
     """Return the product's values of a field that hold for this driver and ECC mode."""
-    driver, ecc = driver_of(subject), ecc_of(subject)
-    return tuple(value for value in subject.accepted(field) if fits(value, driver=driver, ecc=ecc))
+    return _fitting(subject.product, subject.recognition.product, field, _setting_of(subject))
+
+
+_Setting = tuple[int | None, bool | None]
+
+
+def _setting_of(subject: Subject) -> _Setting:
+    """Return the driver branch and the ECC mode, on which some values depend."""
+    return driver_of(subject), ecc_of(subject)
+
+
+@functools.lru_cache(maxsize=4096)
+def _fitting(
+    product: Product | None, board: Product | None, field: str, setting: _Setting
+) -> tuple[ReferenceValue, ...]:
+    """Return the values that fit the product, this driver and this ECC mode."""
+    driver, ecc = setting
+    values = () if product is None else accepted(product, board, field)
+    return tuple(value for value in values if fits(value, driver=driver, ecc=ecc))
 
 
 def other_holders(subject: Subject, field: str, value: Value) -> tuple[str, ...]:
@@ -241,6 +222,12 @@ def some(names: Iterable[str], limit: int = 6) -> str:
 
 
 def values_text(values: Iterable[ReferenceValue], unit: str = "") -> str:
+    """Return reference values for people."""
+    return _shown_values(tuple(values), unit)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shown_values(values: tuple[ReferenceValue, ...], unit: str) -> str:
     """Return reference values for people."""
     return some(dict.fromkeys(show(value.value, unit) for value in values))
 
@@ -416,11 +403,12 @@ def compare_value(
         The finding.
     """
     cited = cite(*claims)
-    own = own_values(subject, field)
+    own, expected, matched, reference = _against_own(
+        subject.product, subject.recognition.product, field, _setting_of(subject),
+        value, unit, tolerance_percent,
+    )  # fmt: skip
     if not own:
         return finding(rule, "no-reference", observed=said, expected=name_of(subject), claims=cited)
-    expected = values_text(own, unit)
-    matched = tuple(v for v in own if _matches(value, v, tolerance_percent))
     if matched:
         return finding(
             rule,
@@ -429,7 +417,7 @@ def compare_value(
             expected=expected,
             basis=agreed_basis(subject, claims[0]) if len(claims) == 1 else basis_of(*claims),
             claims=cited,
-            reference=cite_reference(matched),
+            reference=reference,
             field=field if excludes else "",
             value=matched[0].value if excludes else None,
         )
@@ -448,5 +436,24 @@ def compare_value(
         expected=expected,
         basis=basis_of(*claims),
         claims=cited,
-        reference=cite_reference(own),
+        reference=reference,
     )
+
+
+_Against = tuple[tuple[ReferenceValue, ...], str, tuple[ReferenceValue, ...], tuple[str, ...]]
+
+
+@functools.lru_cache(maxsize=4096)
+def _against_own(
+    product: Product | None,
+    board: Product | None,
+    field: str,
+    setting: _Setting,
+    value: Value,
+    unit: str,
+    tolerance_percent: int,
+) -> _Against:
+    """Return the product's own values, as text, those that match, and what is to be cited."""
+    own = _fitting(product, board, field, setting)
+    matched = tuple(v for v in own if _matches(value, v, tolerance_percent))
+    return own, values_text(own, unit), matched, cite_reference(matched or own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Basis, Claim, Source
+from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
@@ -25,6 +25,7 @@ _ALIAS = re.compile(
     r"pci:v([0-9A-F]{8})d([0-9A-F]{8})sv([0-9A-F]{8})sd([0-9A-F]{8}).*", re.IGNORECASE
 )
 _ID_FIELDS = ("pci.device_id", "pci.subsystem_vendor_id", "pci.subsystem_device_id")
+_COMPARED = ("pci.vendor_id", *_ID_FIELDS)
 
 
 def _alias_ids(claim: Claim) -> dict[str, int]:
@@ -32,19 +33,18 @@ def _alias_ids(claim: Claim) -> dict[str, int]:
     match = _ALIAS.fullmatch(claim.value) if isinstance(claim.value, str) else None
     if match is None:
         return {}
-    _, device, vendor, subsystem = (int(group, 16) for group in match.groups())
-    return dict(zip(_ID_FIELDS, (device, vendor, subsystem), strict=True))
+    return dict(zip(_COMPARED, (int(group, 16) for group in match.groups()), strict=True))
 
 
 def _speakers(subject: Subject) -> list[tuple[str, Claim, dict[str, int]]]:
     """Return every speaker of PCI ids beside the configuration space, with what it says."""
     found: list[tuple[str, Claim, dict[str, int]]] = []
     for source in (Source.NVML, Source.NVIDIA_SMI, Source.PROCFS, Source.CUDA):
-        claims = {name: subject.device.claims.get(name, source) for name in _ID_FIELDS}
+        claims = {name: subject.device.claims.get(name, source) for name in _COMPARED}
         ids = {n: v for n, c in claims.items() if (v := number(c)) is not None}
         if ids:
             found.append((SPEAKERS[source], claims["pci.device_id"], ids))
-    attributes = {n: subject.read(n.replace("pci.", "pci.attribute.")) for n in _ID_FIELDS}
+    attributes = {n: subject.read(n.replace("pci.", "pci.attribute.")) for n in _COMPARED}
     ids = {n: v for n, c in attributes.items() if (v := number(c)) is not None}
     if ids:
         found.append(("the kernel's attribute file", attributes["pci.device_id"], ids))
@@ -54,21 +54,33 @@ def _speakers(subject: Subject) -> list[tuple[str, Claim, dict[str, int]]]:
     return found
 
 
+def _unasked(subject: Subject) -> list[Claim]:
+    """Return what NVML and the kernel's attribute files were not even asked.
+
+    Whoever reads the configuration space reads these too, with a reason where there is no value:
+    their silence is no agreement.
+    """
+    claims = [subject.device.claims.get(name, Source.NVML) for name in _ID_FIELDS]
+    claims += [subject.read(name.replace("pci.", "pci.attribute.")) for name in _ID_FIELDS]
+    claims.append(subject.read("pci.attribute.modalias"))
+    return [claim for claim in claims if claim.status is ClaimStatus.NOT_ASKED]
+
+
 def _check_cross(subject: Subject) -> Iterator[Finding]:
     """Compare the ids in configuration space with everybody else's."""
     rule = PCI_CROSS_CHECK
-    config = {n: subject.device.claims.get(n, Source.PCI_CONFIG) for n in _ID_FIELDS}
+    config = {n: subject.device.claims.get(n, Source.PCI_CONFIG) for n in _COMPARED}
     hard = {n: v for n, c in config.items() if (v := number(c)) is not None}
-    speakers = _speakers(subject)
     if "pci.device_id" not in hard:
         yield absent(rule, config["pci.device_id"], code_id="one-speaker")
         return
+    speakers = _speakers(subject)
     claims = cite(*config.values(), *(claim for _, claim, _ in speakers))
     shown = identity_text(hard["pci.device_id"], *(hard.get(n) for n in _ID_FIELDS[1:]))
     differing = [
         f"{speaker} reports {word(ids[n])} as {n.partition('.')[2].replace('_', ' ')}"
         for speaker, _, ids in speakers
-        for n in _ID_FIELDS
+        for n in _COMPARED
         if n in ids and n in hard and ids[n] != hard[n]
     ]
     if differing:
@@ -81,7 +93,15 @@ def _check_cross(subject: Subject) -> Iterator[Finding]:
             claims=claims,
         )
         return
-    drivers = [s for s, c, _ in speakers if c.source in (Source.NVML, Source.NVIDIA_SMI)]
+    unasked = _unasked(subject)
+    if unasked:
+        yield absent(rule, *unasked, code_id="one-speaker")
+        return
+    drivers = [
+        speaker
+        for speaker, claim, ids in speakers
+        if claim.source in (Source.NVML, Source.NVIDIA_SMI) and "pci.device_id" in ids
+    ]
     if not drivers:
         yield absent(rule, subject.read("pci.device_id", Source.NVML), code_id="one-speaker")
         return
@@ -156,11 +176,14 @@ PCI_CROSS_CHECK = Rule(
     check=_check_cross,
 )
 
-_SAME_FIELDS = ("gpu.uuid", "gpu.vbios_version", "gpu.name", "gpu.serial")
+_SAME_FIELDS = ("gpu.uuid", "gpu.vbios_version", "gpu.name", "gpu.serial", "gpu.minor_number",
+                "pci.bus_id")  # fmt: skip
 
 
 def _plain(claim: Claim) -> str | None:
-    """Return a text claim without NVIDIA's prefix; None where it holds question marks only."""
+    """Return a claim's text without NVIDIA's prefix; None where it holds question marks only."""
+    if number(claim) is not None:
+        return str(claim.value)
     if not isinstance(claim.value, str) or "?" in claim.value:
         return None
     return claim.value.strip().removeprefix("NVIDIA ").upper()

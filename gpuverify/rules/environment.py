@@ -7,7 +7,7 @@ to imported text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
@@ -51,12 +51,9 @@ def environment_rule(
         The rule.
     """
 
-    def guarded(subject: Subject) -> Iterator[Finding]:
+    def guarded(subject: Subject) -> Iterable[Finding]:
         """Leave logs alone."""
-        if subject.imported:
-            yield finding(rule, "imported")
-        else:
-            yield from check(subject)
+        return left_alone if subject.imported else check(subject)
 
     rule = Rule(
         id=rule_id,
@@ -70,6 +67,7 @@ def environment_rule(
         references=references,
         check=guarded,
     )
+    left_alone = (finding(rule, "imported"),)
     return rule
 
 
@@ -119,6 +117,16 @@ def _check_behind(subject: Subject) -> Iterator[Finding]:
         lacking.append((bound, f"the PCI function is bound to {bound.value}"))
     if node.value is False:
         lacking.append((node, "it has no device node"))
+    container = subject.host.read("host.container")
+    if lacking and container.ok and not empty(container) and not counted.ok:
+        # A sandbox with a kernel of its own shows neither sysfs nor procfs of the machine.
+        yield finding(
+            rule,
+            "sandbox",
+            observed=", ".join(text for _, text in lacking),
+            claims=cite(container, counted, *(claim for claim, _ in lacking)),
+        )
+        return
     if lacking:
         yield finding(
             rule,
@@ -150,6 +158,13 @@ KERNEL_BEHIND_NVML = environment_rule(
             text="NVML answers for this GPU, but {observed}.",
         ),
         Code(
+            id="sandbox",
+            outcome=Outcome.INCONCLUSIVE,
+            caps=True,
+            text="A container in which no PCI function is shown: {observed}. Read on the machine "
+            "itself.",
+        ),
+        Code(
             id="wsl",
             outcome=Outcome.INCONCLUSIVE,
             caps=True,
@@ -172,6 +187,11 @@ KERNEL_BEHIND_NVML = environment_rule(
 )
 
 
+def _no_flag(cpuid: Claim) -> bool:
+    """Whether the processor has no flag for a hypervisor (Arm): the firmware's tables decide."""
+    return cpuid.status is ClaimStatus.NOT_SUPPORTED
+
+
 def _check_machine(subject: Subject) -> Iterator[Finding]:
     """Judge whether we run in a virtual machine."""
     rule = VIRTUAL_MACHINE
@@ -189,7 +209,7 @@ def _check_machine(subject: Subject) -> Iterator[Finding]:
     ]
     if signs:
         yield said(rule, "virtual", *signs)
-    elif vendor.ok and cpuid.ok and mode.status is not ClaimStatus.NOT_ASKED:
+    elif vendor.ok and (cpuid.ok or _no_flag(cpuid)) and mode.status is not ClaimStatus.NOT_ASKED:
         yield said(rule, "none-seen", vendor, cpuid)
     else:
         yield absent(rule, *(claim for claim in (vendor, cpuid, mode) if not claim.ok))
@@ -221,6 +241,9 @@ def _check_story(subject: Subject) -> Iterator[Finding]:
     rule = HYPERVISOR_STORY
     cpuid = subject.host.read("host.hypervisor_cpuid")
     mode = subject.read("gpu.virtualization_mode", Source.NVML, Source.NVIDIA_SMI)
+    if _no_flag(cpuid):
+        yield finding(rule, "no-flag", basis=basis_of(cpuid), claims=cite(cpuid))
+        return
     if not cpuid.ok or not mode.ok:
         yield absent(rule, *(claim for claim in (cpuid, mode) if not claim.ok))
         return
@@ -238,6 +261,11 @@ HYPERVISOR_STORY = environment_rule(
             outcome=Outcome.WARN,
             text="Two stories: {observed}. The driver sees pass-through where the processor "
             "shows no hypervisor.",
+        ),
+        Code(
+            id="no-flag",
+            outcome=Outcome.NOT_APPLICABLE,
+            text="The processor has no flag for a hypervisor, so there is no second story.",
         ),
     ),
     check=_check_story,
@@ -302,103 +330,6 @@ CONTAINER = environment_rule(
     limit="A container that hides its marks is not found this way.",
     near_miss="Containers are how many honest machines run GPUs.",
     references=("https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/",),
-)
-
-
-def _check_library(subject: Subject) -> Iterator[Finding]:
-    """Judge whether the reference list or the package manager vouches for the NVML library."""
-    rule = LIBRARY
-    digest, match = subject.host.read("library.sha256"), subject.host.read("library.package_match")
-    version, path = subject.host.read("driver.version"), subject.host.read("library.path")
-    listed = subject.reference.library_version(str(digest.value)) if digest.ok else None
-    if listed is not None and version.ok:
-        yield said(rule, "on-file" if listed == version.value else "other-version", digest, version)
-    elif match.value is True:
-        yield said(rule, "vouched", match)
-    elif match.value is False:
-        yield said(rule, "altered", match, *([path] if path.ok else []))
-    else:
-        yield absent(rule, match, code_id="unknown")
-
-
-LIBRARY = environment_rule(
-    rule_id="environment.library",
-    title="The NVML library is one that NVIDIA shipped or its package installed",
-    codes=(
-        Code(
-            id="on-file",
-            outcome=Outcome.PASS,
-            text="The NVML library in use is on file for this driver version.",
-        ),
-        Code(
-            id="other-version",
-            outcome=Outcome.NOTE,
-            caps=True,
-            text="The NVML library in use is on file for another driver version ({observed}).",
-        ),
-        Code(
-            id="vouched",
-            outcome=Outcome.PASS,
-            text="The package manager's digest fits the NVML library in use.",
-        ),
-        Code(
-            id="altered",
-            outcome=Outcome.NOTE,
-            caps=True,
-            text="The NVML library in use is not the file that its package installed ({observed}).",
-        ),
-        Code(
-            id="unknown",
-            outcome=Outcome.INCONCLUSIVE,
-            caps=True,
-            text="Nothing vouches for the NVML library in use. {observed}.",
-        ),
-    ),
-    check=_check_library,
-    shows="The library was not replaced after it was installed.",
-    limit=(
-        "The package manager's records are on the same host, and a patched kernel module lies to"
-        " an unaltered library."
-    ),
-    near_miss=(
-        "A driver that NVIDIA's own installer put there, without a package: its digest is on file"
-        " for many versions."
-    ),
-    references=(
-        "dpkg-query(1), rpm(8) verify",
-        "Datura-ai/lium-io, neurons/validators/src/services/const.py, digests by driver version",
-    ),
-)
-
-
-def _check_skew(subject: Subject) -> Iterator[Finding]:
-    """Compare the versions of library and kernel module."""
-    rule = VERSION_SKEW
-    library = subject.host.read("driver.version", Source.NVML, Source.NVIDIA_SMI)
-    kernel = subject.host.read("driver.kernel_version", Source.PROCFS, Source.HOST)
-    if not library.ok or not kernel.ok:
-        yield absent(rule, *(claim for claim in (library, kernel) if not claim.ok))
-        return
-    yield said(rule, "same" if library.value == kernel.value else "apart", library, kernel)
-
-
-VERSION_SKEW = environment_rule(
-    rule_id="environment.version-skew",
-    title="Library and kernel module are of one version",
-    codes=(
-        Code(id="same", outcome=Outcome.PASS, text="Library and kernel module: {observed}."),
-        Code(
-            id="apart",
-            outcome=Outcome.NOTE,
-            caps=True,
-            text="Library and kernel module are apart: {observed}. Reload the driver.",
-        ),
-    ),
-    check=_check_skew,
-    shows="Library and kernel module belong together.",
-    limit="A version is a string.",
-    near_miss="A driver update without a restart.",
-    references=("NVML error NVML_ERROR_LIB_RM_VERSION_MISMATCH",),
 )
 
 
@@ -488,8 +419,6 @@ RULES = (
     HYPERVISOR_STORY,
     WSL,
     CONTAINER,
-    LIBRARY,
-    VERSION_SKEW,
     DRIVER_AGE,
     SOURCES,
 )

@@ -88,11 +88,13 @@ def _check_lost(subject: Subject) -> Iterator[Finding]:
             claims=cite(*stand),
         )
         return
-    answers = [
-        c for c in subject.device.claims if c.ok and c.source in (Source.NVML, Source.NVIDIA_SMI)
-    ]
-    if silent.value is True or answers:
-        stand = [silent] if silent.ok else answers[:1]
+    drivers = (Source.NVML, Source.NVIDIA_SMI)
+    answer = silent if silent.ok else None
+    if answer is None:
+        claims = subject.device.claims
+        answer = next((c for c in claims if c.ok and c.source in drivers), None)
+    if answer is not None:
+        stand = [answer]
         yield finding(rule, "answers", basis=basis_of(*stand), claims=cite(*stand))
     else:
         yield absent(rule, silent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, ClaimStatus, Source
+from gpuverify.model.claims import ClaimStatus
 from gpuverify.model.finding import Code, Finding, Outcome, Rule
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import absent, show
@@ -121,6 +121,7 @@ def _check_preload(subject: Subject) -> Iterator[Finding]:
     """Judge what the loader was told to load first."""
     rule = PRELOAD
     driver_api = subject.host.read("host.preload_provides_driver_api")
+    files = subject.host.read("host.preload_intercepts_files")
     preload, audit = subject.host.read("host.preload"), subject.host.read("host.audit")
     if driver_api.value is True:
         yield said(rule, "driver-api", driver_api, *([preload] if preload.ok else []))
@@ -128,7 +129,10 @@ def _check_preload(subject: Subject) -> Iterator[Finding]:
     if audit.ok and not empty(audit):
         yield said(rule, "audit", audit)
         return
-    missing = [claim for claim in (preload, driver_api) if not claim.ok]
+    if files.value is True:
+        yield said(rule, "file-functions", *([preload] if preload.ok else [files]))
+        return
+    missing = [claim for claim in (preload, driver_api, files) if not claim.ok]
     if not audit.ok and audit.status is not ClaimStatus.NOT_FOUND:
         missing.append(audit)
     if missing:
@@ -146,6 +150,13 @@ PRELOAD = environment_rule(
             id="other",
             outcome=Outcome.NOTE,
             text="{observed} as preloaded; it offers none of the driver's functions.",
+        ),
+        Code(
+            id="file-functions",
+            outcome=Outcome.NOTE,
+            caps=True,
+            text="{observed} as preloaded; it stands before the functions that read files, and can "
+            "show others than there are. Unset it and read again.",
         ),
         Code(
             id="audit",
@@ -346,84 +357,6 @@ BINDING = environment_rule(
 )
 
 
-def _check_program(subject: Subject) -> Iterator[Finding]:
-    """Judge whether nvidia-smi is a program or a script."""
-    claim = subject.host.read("nvidia_smi.is_elf")
-    if claim.ok:
-        yield said(SMI_PROGRAM, "program" if claim.value else "script", claim)
-    else:
-        yield absent(SMI_PROGRAM, claim)
-
-
-SMI_PROGRAM = environment_rule(
-    rule_id="environment.nvidia-smi-program",
-    title="nvidia-smi is a program",
-    codes=(
-        Code(id="program", outcome=Outcome.PASS, text="nvidia-smi is an ELF program."),
-        Code(
-            id="script",
-            outcome=Outcome.NOTE,
-            caps=True,
-            text="nvidia-smi is no ELF program, and was not relied on.",
-        ),
-    ),
-    check=_check_program,
-    shows="The second reader is a program, not a script that prints a story.",
-    limit="A program can print a story too.",
-    near_miss="Wrappers that some systems put in its place: held at unverified, never accused.",
-    references=("elf(5)",),
-)
-
-_IMMUTABLE = ("gpu.uuid", "gpu.serial", "gpu.vbios_version", "gpu.board_part_number",
-              "inforom.image_version", "pci.device_id", "pci.subsystem_device_id")  # fmt: skip
-
-
-def _same(left: Claim, right: Claim) -> bool:
-    """Whether two claims say the same, letter case aside."""
-    return str(left.value).strip().upper() == str(right.value).strip().upper()
-
-
-def _check_readers(subject: Subject) -> Iterator[Finding]:
-    """Compare NVML and nvidia-smi in what cannot change between two reads."""
-    rule, claims = NVIDIA_SMI, subject.device.claims
-    pairs = [
-        (left, right)
-        for name in _IMMUTABLE
-        if (left := claims.get(name, Source.NVML)).ok
-        and (right := claims.get(name, Source.NVIDIA_SMI)).ok
-    ]
-    differing = [claim for pair in pairs if not _same(*pair) for claim in pair]
-    if differing:
-        yield said(rule, "differ", *differing)
-    elif pairs:
-        yield said(
-            rule,
-            "agree",
-            *(claim for pair in pairs for claim in pair),
-            observed=", ".join(left.id for left, _ in pairs),
-        )
-    else:
-        yield absent(rule, claims.get("gpu.uuid", Source.NVIDIA_SMI))
-
-
-NVIDIA_SMI = environment_rule(
-    rule_id="environment.nvidia-smi",
-    title="NVML and nvidia-smi tell one story",
-    codes=(
-        Code(id="agree", outcome=Outcome.PASS, text="NVML and nvidia-smi agree on {observed}."),
-        Code(
-            id="differ",
-            outcome=Outcome.WARN,
-            text="NVML and nvidia-smi differ in what cannot change: {observed}.",
-        ),
-    ),
-    check=_check_readers,
-    shows="Two programs over the driver's library say the same.",
-    limit="One forged library deceives both.",
-    near_miss="Clocks, temperatures and counters change between two reads and are not compared.",
-    references=("nvidia-smi manual page",),
-)
-
 RULES: tuple[Rule, ...] = (
     MODULE_SIGNATURE,
     TAINT,
@@ -434,6 +367,4 @@ RULES: tuple[Rule, ...] = (
     PYTHON_HOOKS,
     TRACER,
     BINDING,
-    SMI_PROGRAM,
-    NVIDIA_SMI,
 )

@@ -28,6 +28,7 @@ from gpuverify.rules.compare import (
     finding,
     own_values,
     says,
+    some,
 )
 
 _NO_MATCHING_SHAPE = Code(
@@ -120,6 +121,15 @@ def _check_project(subject: Subject) -> Iterator[Finding]:
     rule = BOARD_PROJECT
     board_claim, board = _board(subject)
     image_claim, image = _image(subject)
+    if image is not None and image.generic and (named := _named_images(subject)):
+        yield finding(
+            rule,
+            "generic-instead",
+            observed=says(image_claim),
+            expected=some(named),
+            claims=cite(image_claim),
+        )
+        return
     if image is not None and image.generic:
         yield finding(rule, "generic-image", observed=says(image_claim), claims=cite(image_claim))
         return
@@ -136,6 +146,12 @@ def _check_project(subject: Subject) -> Iterator[Finding]:
     )
 
 
+def _named_images(subject: Subject) -> list[str]:
+    """Return the images on file for the product, where each names a project; else none."""
+    seen = [str(value.value) for value in own_values(subject, "inforom.sku")]
+    return [] if any(sku.startswith("G00") for sku in seen) else list(dict.fromkeys(seen))
+
+
 _GENERIC = Code(
     id="generic-image",
     outcome=Outcome.NOT_APPLICABLE,
@@ -147,7 +163,19 @@ BOARD_PROJECT = Rule(
     title="Board project in part number and InfoROM image",
     axis=Axis.IDENTITY,
     group=Group.LATTICE,
-    codes=(_AGREES, _DIFFERS, _GENERIC, _NO_MATCHING_SHAPE, NO_VALUE),
+    codes=(
+        _AGREES,
+        _DIFFERS,
+        _GENERIC,
+        Code(
+            id="generic-instead",
+            outcome=Outcome.INCONCLUSIVE,
+            text="{observed}, a generic InfoROM image that names no board project; on file: "
+            "{expected}.",
+        ),
+        _NO_MATCHING_SHAPE,
+        NO_VALUE,
+    ),
     shows="Board part number and InfoROM image name one board project.",
     limit="Both stand in the InfoROM, which can be written.",
     near_miss="Consumer boards carry generic images (G001, G002).",

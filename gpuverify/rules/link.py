@@ -50,10 +50,15 @@ def _check_count(subject: Subject) -> Iterator[Finding]:
         return
     claim = subject.read("nvlink.link_count")
     seen = _count(claim)
+    counts = [value.value for value in own if isinstance(value.value, int)]
+    if seen is None and _telling(subject, counts):
+        yield absent(
+            rule, claim, remedy="read on the machine itself, with MIG off", code_id="needed"
+        )
+        return
     if seen is None:
         yield absent(rule, claim, remedy="nvidia-smi -q does not list links; run gpuverify there")
         return
-    counts = [value.value for value in own if isinstance(value.value, int)]
     said = says(claim, f"{seen} NVLinks that exist")
     if not counts:
         yield finding(
@@ -76,6 +81,18 @@ def _check_count(subject: Subject) -> Iterator[Finding]:
         reference=cite_reference(own),
         field="nvlink.link_count" if passed else "",
         value=seen if passed else None,
+    )
+
+
+def _telling(subject: Subject, counts: list[int]) -> bool:
+    """Whether the links tell the product from a neighbour, by what is on file.
+
+    An A800 with an A100's ids is told by them, and by little else that a driver reports.
+    """
+    others = [n.get("nvlink.link_count") for n in subject.neighbours]
+    return bool(counts) and any(
+        values and all(isinstance(v.value, int) and 0 < v.value < min(counts) for v in values)
+        for values in others
     )
 
 
@@ -103,8 +120,16 @@ COUNT = Rule(
         Code(
             id="fewer-but-hidden",
             outcome=Outcome.INCONCLUSIVE,
+            caps=True,
             text="{observed}; the product has {expected}. A virtual machine or MIG hides links; "
             "read on the machine itself with MIG off.",
+        ),
+        Code(
+            id="needed",
+            outcome=Outcome.INCONCLUSIVE,
+            caps=True,
+            text="A product that passes for this one has fewer NVLinks, and how many exist is not "
+            "known. {observed}.",
         ),
         Code(
             id="more",
@@ -197,8 +222,9 @@ def _check_pcie(subject: Subject) -> Iterator[Finding]:
 
 def _device_generation(subject: Subject) -> Claim:
     """Return the generation that the device offers, whatever the slot allows."""
-    config = subject.read("pci.link_generation_max", Source.PCI_CONFIG)
-    return config if config.ok else subject.read("pci.link_generation_device_max")
+    name = "pci.link_generation_device_max"
+    config = subject.read(name, Source.PCI_CONFIG)
+    return config if config.ok else subject.read(name)
 
 
 PCIE = Rule(

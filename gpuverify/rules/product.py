@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, Source
+from gpuverify.model.claims import Claim, ClaimStatus, Source
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import MatchState, PciIdentity, Product
 from gpuverify.model.subject import Subject
@@ -242,10 +242,10 @@ def _check_whole(subject: Subject) -> Iterator[Finding]:
             basis=basis_of(*stated),
             claims=cite(*stated),
         )
-    elif mode.ok:
+    elif mode.ok and (is_slice.status is not ClaimStatus.NOT_ASKED or subject.imported):
         yield finding(rule, "whole", observed=says(mode), basis=basis_of(mode), claims=cite(mode))
     else:
-        yield absent(rule, mode)
+        yield absent(rule, is_slice if mode.ok else mode)
 
 
 def _part(claim: Claim) -> str:
@@ -257,7 +257,7 @@ WHOLE_CARD = Rule(
     id="identity.whole-card",
     title="A whole card, not a MIG slice or a virtual GPU",
     axis=Axis.IDENTITY,
-    group=Group.DETAIL,
+    group=Group.PRODUCT,
     codes=(
         Code(
             id="whole",

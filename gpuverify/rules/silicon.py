@@ -195,6 +195,20 @@ def _check_bar1(subject: Subject) -> Iterator[Finding]:
             unit="MiB",
         )
         return
+    seen = [v.value for v in own_values(subject, "pci.bar1_mib") if isinstance(v.value, int)]
+    if size is not None and seen and size < max(seen):
+        # No host makes this smaller: what the device cannot offer, the product was seen to show.
+        yield compare_value(
+            rule,
+            subject,
+            (largest,),
+            size,
+            field="pci.bar1_mib",
+            said=says(largest, f"{size} MiB as the largest BAR1"),
+            unit="MiB",
+            excludes=False,
+        )
+        return
     yield _current_bar1(subject, product)
 
 

@@ -37,6 +37,14 @@ def fixtures_folder() -> Path:
     return bundled if bundled.is_dir() else package.parent / "fixtures"
 
 
+def _some() -> str:
+    """Name a few bundled cases, one a family."""
+    first: dict[str, str] = {}
+    for name in case_names():
+        first.setdefault(name.split("/", 1)[0], name)
+    return ", ".join(list(first.values())[:4])
+
+
 def case_names() -> tuple[str, ...]:
     """Return the names of all bundled cases."""
     root = fixtures_folder()
@@ -55,13 +63,16 @@ def _find(name_or_path: str) -> tuple[str, Path]:
     for name, folder in ((name_or_path, bundled), (name_or_path, Path(name_or_path))):
         if folder is bundled and not plain:
             continue
-        if folder.is_file() and folder.name in ("recording.json", "case.toml"):
-            return name, folder.parent
-        if (folder / "recording.json").is_file() or (folder / "case.toml").is_file():
-            return name, folder
+        try:
+            if folder.is_file() and folder.name in ("recording.json", "case.toml"):
+                return name, folder.parent
+            if (folder / "recording.json").is_file() or (folder / "case.toml").is_file():
+                return name, folder
+        except (OSError, ValueError):
+            continue  # too long for a name, or closed to us: then it is no case
     near = [name for name in case_names() if name_or_path.rsplit("/", 1)[-1] in name][:5]
-    hint = f"; did you mean {', '.join(near)}" if near else ""
-    raise MissingInputError(f"{name_or_path}: no such case{hint}")
+    hint = f"did you mean {', '.join(near)}" if near else f"give a folder, or one such as {_some()}"
+    raise MissingInputError(f"{name_or_path}: no such case; {hint}")
 
 
 def _read(path: Path) -> bytes:

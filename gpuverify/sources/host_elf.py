@@ -19,6 +19,33 @@ _DRIVER_NAME = re.compile(
 )
 
 
+_FILE_NAMES = frozenset(
+    b"open open64 openat openat64 __open_2 __open64_2 __openat_2 __openat64_2 fopen fopen64 read "
+    b"__read_chk pread pread64 readv ioctl syscall stat stat64 lstat lstat64 fstatat fstatat64 "
+    b"__xstat __lxstat statx readlink readlinkat opendir readdir readdir64 dlopen dlmopen dlsym "
+    b"execve posix_spawn posix_spawnp".split()
+)
+"""Functions of the C library through which files are read, libraries found, programs started."""
+
+
+def intercepts_files(data: bytes) -> bool:
+    """Whether a shared object defines functions of the C library that read files.
+
+    Preloaded, it can show our process other files than there are.
+
+    Args:
+        data: The object's bytes.
+
+    Returns:
+        True if it defines one; where its symbol table cannot be read, true if the name of one
+        stands in it as a string of its own.
+    """
+    names = _defined(data)
+    if names is None:
+        return any(b"\0" + name + b"\0" in data for name in _FILE_NAMES)
+    return any(name in _FILE_NAMES for name in names)
+
+
 def provides_driver_api(data: bytes) -> bool:
     """Whether a shared object defines functions of NVML or of the CUDA driver.
 

@@ -9,6 +9,7 @@ from gpuverify.sources.host_claims import ClaimMaker, read_text
 from gpuverify.sources.host_tree import HostTree
 
 CPUINFO = "/proc/cpuinfo"
+MOUNTS = "/proc/self/mountinfo"
 DMI = "/sys/class/dmi/id"
 
 _MAKE = ClaimMaker(Source.HOST)
@@ -40,6 +41,18 @@ _CONTAINER_NAMES = {
     "libpod": "podman",
     "garden": "garden",
 }
+
+
+# What a container's own file system and its host name file are made of, as runtimes name it:
+# /var/lib/docker/overlay2, /var/lib/containerd/io.containerd.snapshotter…, /var/lib/kubelet/pods,
+# /var/lib/containers/storage. With cgroup v2 and a namespace of its own no group tells any more.
+_CONTAINER_STORE = re.compile(
+    r"/(?:(docker)/(?:overlay2|containers)|(containerd)/io\.containerd|(kubelet)/pods"
+    r"|containers/(storage))/"
+)
+_STORES = {
+    "docker": "docker", "containerd": "containerd", "kubelet": "kubernetes", "storage": "podman",
+}  # fmt: skip
 
 
 def environment_claims(tree: HostTree) -> list[Claim]:
@@ -87,6 +100,18 @@ def _virtual_machine(tree: HostTree, hypervisor: Claim) -> Claim:
     return _MAKE.ok("host.virtual_machine", "none", DMI, shown or None)
 
 
+def _container_store(tree: HostTree) -> str | None:
+    """Return the runtime in whose store our root or host name file lies, None if in none."""
+    for line in (read_text(tree, MOUNTS) or "").splitlines():
+        fields = line.split(" ")
+        # Only what makes up our own system: a server that runs containers has theirs mounted too.
+        if len(fields) > 4 and fields[4] in ("/", "/etc/hostname", "/etc/hosts"):
+            found = _CONTAINER_STORE.search(line)
+            if found:
+                return _STORES[found[found.lastindex or 0]]
+    return None
+
+
 def container_claim(tree: HostTree) -> Claim:
     """Return the kind of container we run in, or "none".
 
@@ -110,7 +135,10 @@ def container_claim(tree: HostTree) -> Claim:
         found = _CONTAINER_GROUP.search(groups or "")
         if found:
             return _MAKE.ok("host.container", _CONTAINER_NAMES[found[found.lastindex or 0]], path)
-    return _MAKE.ok("host.container", "none", "/.dockerenv, /run/.containerenv, /proc/1/cgroup")
+    store = _container_store(tree)
+    if store is not None:
+        return _MAKE.ok("host.container", store, MOUNTS)
+    return _MAKE.ok("host.container", "none", "/.dockerenv, /proc/1/cgroup, our mounts")
 
 
 def _wsl(tree: HostTree) -> Claim:

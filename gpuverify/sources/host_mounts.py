@@ -17,6 +17,7 @@ MOUNTS = "/proc/self/mountinfo"
 _MAKE = ClaimMaker(Source.HOST)
 _WATCHED = re.compile(
     r"/dev/nvidia.*|/proc/driver(?:/nvidia.*)?|/sys/(?:bus|devices|module)(?:/(?:pci|nvidia).*)?"
+    r"|/proc/(?:cpuinfo|modules|sys/kernel(?:/.*)?)|/sys/(?:class(?:/dmi.*)?|devices/virtual(?:/dmi.*)?)"
     r"|.*/(?:libnvidia-ml|libcuda)\.so[^/]*|/(?:usr/)?s?bin/nvidia-smi"
 )
 _USUAL = {"/proc": "proc", "/sys": "sysfs"}
@@ -55,6 +56,13 @@ def read_mounts(tree: HostTree) -> tuple[Mount, ...]:
     return tuple(mounts)
 
 
+def _itself(mount: Mount) -> bool:
+    """Whether a part of procfs or sysfs stands on its own place (made read-only by a service)."""
+    return any(
+        mount.kind == kind and mount.point == f"{top}{mount.root}" for top, kind in _USUAL.items()
+    )
+
+
 def mount_claims(tree: HostTree) -> tuple[Claim, tuple[Mount, ...] | OSError]:
     """Return the mounts of interest as a claim, and all mounts for `node_claims`.
 
@@ -71,7 +79,7 @@ def mount_claims(tree: HostTree) -> tuple[Claim, tuple[Mount, ...] | OSError]:
     found = [
         f"{mount.point} ({mount.kind} {mount.root})"
         for mount in mounts
-        if _WATCHED.fullmatch(mount.point)
+        if (_WATCHED.fullmatch(mount.point) and not _itself(mount))
         or (mount.point in _USUAL and mount.kind != _USUAL[mount.point])
     ]
     return _MAKE.ok("host.foreign_mounts", joined(found), MOUNTS), mounts

@@ -13,7 +13,7 @@ from gpuverify.sources.host_claims import (
     read_text,
     text_of,
 )
-from gpuverify.sources.host_elf import provides_driver_api
+from gpuverify.sources.host_elf import intercepts_files, provides_driver_api
 from gpuverify.sources.host_maps import mapped_files
 from gpuverify.sources.host_tree import HostTree
 
@@ -86,26 +86,28 @@ def _preload_claims(
     except OSError as error:
         unknown = unknown or error
     entries = [entry for entry in entries if entry]
+    offers = {
+        "host.preload_provides_driver_api": provides_driver_api,
+        "host.preload_intercepts_files": intercepts_files,
+    }
     if not entries and unknown is not None:
-        return [
-            _MAKE.refused("host.preload", unknown, call),
-            _MAKE.refused("host.preload_provides_driver_api", unknown, call),
-        ]
+        return [_MAKE.refused(which, unknown, call) for which in ("host.preload", *offers)]
     claims = [_MAKE.ok("host.preload", joined(entries), call)]
-    answers = [_provides(tree, entry) for entry in entries[:_MAX_PRELOADS]]
-    which = "host.preload_provides_driver_api"
-    if True in answers:
-        claims.append(_MAKE.ok(which, True, entries[answers.index(True)]))
-    elif None in answers or len(entries) > _MAX_PRELOADS:
-        reason = "a preloaded object could not be read"
-        claims.append(_MAKE.missing(which, ClaimStatus.FAILED, call, reason))
-    else:
-        claims.append(_MAKE.ok(which, False, call))
+    found = [_preloaded(tree, entry) for entry in entries[:_MAX_PRELOADS]]
+    for which, offer in offers.items():
+        answers = [data if data is None else offer(data) for data in found]
+        if True in answers:
+            claims.append(_MAKE.ok(which, True, entries[answers.index(True)]))
+        elif None in answers or len(entries) > _MAX_PRELOADS:
+            reason = "a preloaded object could not be read"
+            claims.append(_MAKE.missing(which, ClaimStatus.FAILED, call, reason))
+        else:
+            claims.append(_MAKE.ok(which, False, call))
     return claims
 
 
-def _provides(tree: HostTree, entry: str) -> bool | None:
-    """Whether a preloaded object defines the driver's functions; None if it cannot be read."""
+def _preloaded(tree: HostTree, entry: str) -> bytes | None:
+    """Return a preloaded object, empty where the loader passes it over; None if unreadable."""
     if "/" in entry:
         places = [entry]
     else:
@@ -119,9 +121,9 @@ def _provides(tree: HostTree, entry: str) -> bool | None:
             return None
         # The loader ignores an entry that does not exist; a relative one depends on a folder
         # that nobody knows any more.
-        return None if not entry.startswith("/") and "/" in entry else False
+        return None if not entry.startswith("/") and "/" in entry else b""
     try:
-        return provides_driver_api(tree.read(found[0], _MAX_OBJECT_BYTES))
+        return tree.read(found[0], _MAX_OBJECT_BYTES)
     except OSError:
         return None
 

@@ -52,7 +52,12 @@ class HostTree(Protocol):
         ...
 
     def kind(self, path: str) -> str:
-        """Return "file", "directory", "character-device", "other" or "absent" (links followed)."""
+        """Return what stands at a path, links followed.
+
+        Returns:
+            "file", "directory", "character-device", "other", "absent", or "refused" where we are
+            not allowed to know.
+        """
         ...
 
     def sha256(self, path: str) -> str:
@@ -116,8 +121,8 @@ class MachineTree:
         """Return what stands at a path, links followed."""
         try:
             mode = self._at(path).stat().st_mode
-        except OSError:
-            return "absent"
+        except OSError as error:
+            return "refused" if error.errno in (errno.EACCES, errno.EPERM) else "absent"
         if stat.S_ISREG(mode):
             return "file"
         if stat.S_ISDIR(mode):

@@ -15,7 +15,7 @@ from gpuverify.model.evidence import Evidence
 from gpuverify.sources.commands import CommandOutput, CommandRunner, find_program
 from gpuverify.sources.host_claims import ClaimMaker, text_of
 from gpuverify.sources.host_libraries import resolved
-from gpuverify.sources.host_packages import owner_claim
+from gpuverify.sources.host_packages import match_claim, owner_claim
 from gpuverify.sources.host_tree import HostTree
 from gpuverify.sources.reading import SourceReading
 
@@ -85,7 +85,8 @@ def _program_claims(tree: HostTree, commands: CommandRunner, path: str) -> list[
         claims.append(_HOST.ok("nvidia_smi.sha256", tree.sha256(path), path))
     except OSError as error:
         claims.append(_HOST.refused("nvidia_smi.sha256", error, path))
-    claims.append(owner_claim(tree, commands, "nvidia_smi.package", real)[0])
+    package, owner = owner_claim(tree, commands, "nvidia_smi.package", real)
+    claims += [package, match_claim(tree, commands, "nvidia_smi.package_match", owner)]
     return claims
 
 

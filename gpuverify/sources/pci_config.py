@@ -63,14 +63,25 @@ def read_pci_config(tree: HostTree) -> SourceReading:
         reading.host.append(_MAKE.refused("host.pci_gpu_count", error, DEVICES))
         reading.host.append(_MAKE.ended("pci-config", error, DEVICES))
         return reading
+    refusal: OSError | None = None
     for name in names:
         bus_id = normal_bus_id(name)
-        if bus_id is None or not _is_nvidia_display(tree, f"{DEVICES}/{name}"):
+        if bus_id is None:
             continue
-        for claim in _function_claims(tree, name, bus_id):
-            reading.add(bus_id, claim)
-    reading.host.append(_MAKE.ok("host.pci_gpu_count", len(reading.devices), DEVICES))
-    reading.host.append(_MAKE.ended("pci-config", call=DEVICES))
+        try:
+            ours = _is_nvidia_display(tree, f"{DEVICES}/{name}")
+        except PermissionError as error:
+            refusal = refusal or error
+            continue
+        if ours:
+            for claim in _function_claims(tree, name, bus_id):
+                reading.add(bus_id, claim)
+    if refusal is not None:
+        # Whose function it is was not shown to us: it may be the very one that is looked for.
+        reading.host.append(_MAKE.refused("host.pci_gpu_count", refusal, DEVICES))
+    else:
+        reading.host.append(_MAKE.ok("host.pci_gpu_count", len(reading.devices), DEVICES))
+    reading.host.append(_MAKE.ended("pci-config", refusal, DEVICES))
     return reading
 
 
@@ -79,14 +90,22 @@ def _is_nvidia_display(tree: HostTree, folder: str) -> bool:
 
     Either is enough: a function that only one of the two calls NVIDIA's is just what has to be
     looked at, and one that fell off the bus shows no bytes any more.
+
+    Raises:
+        PermissionError: Neither its bytes nor its vendor are shown to us.
     """
+    refusal: PermissionError | None = None
     try:
         space = ConfigSpace(tree.read(f"{folder}/config", 64))
-    except OSError:
+    except OSError as error:
         space = ConfigSpace(b"")
+        refusal = error if isinstance(error, PermissionError) else None
     by_bytes = space.vendor_id == NVIDIA and (space.class_code or 0) >> 16 == _DISPLAY_CLASS
     if not by_bytes:
-        if _hex_attribute(read_text(tree, f"{folder}/vendor", 64)) != NVIDIA:
+        vendor = read_text(tree, f"{folder}/vendor", 64)
+        if refusal is not None and vendor is None:
+            raise refusal
+        if _hex_attribute(vendor) != NVIDIA:
             return False
         if (_hex_attribute(read_text(tree, f"{folder}/class", 64)) or 0) >> 16 != _DISPLAY_CLASS:
             return False

@@ -141,4 +141,8 @@ def device_node_claim(tree: HostTree, minor: int) -> Claim:
         minor: N, as the kernel module or NVML names it.
     """
     path = f"/dev/nvidia{minor}"
-    return _MAKE.ok("device_node.present", tree.kind(path) == "character-device", path)
+    kind = tree.kind(path)
+    if kind == "refused":
+        reason = "we are not allowed to see what stands there"
+        return _MAKE.missing("device_node.present", ClaimStatus.NO_PERMISSION, path, reason)
+    return _MAKE.ok("device_node.present", kind == "character-device", path)

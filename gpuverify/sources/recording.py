@@ -19,7 +19,7 @@ from gpuverify.sources.recording_measured import MeasuredRow, read_rows, row_jso
 
 SCHEMA = "gpuverify/recording/v1"
 UNLISTED = ("error", "absent")
-NODES = ("file", "character-device", "other", "absent")
+NODES = ("file", "character-device", "other", "absent", "refused")
 
 
 class RecordingError(FormatError):
@@ -71,8 +71,8 @@ class FileEntry:
     """What stands at one path.
 
     Attributes:
-        kind: What it is with links followed: "file", "directory", "character-device", "other" or
-            "absent"; "link" where only the link itself was read.
+        kind: What it is with links followed: "file", "directory", "character-device", "other",
+            "absent" or "refused"; "link" where only the link itself was read.
         data: Content of a file, without the zeros at its end where `size` is larger.
         size: Length of the content in bytes; None where the content was not read.
         names: Names in a directory; None where they follow from the other paths.

@@ -8,6 +8,7 @@ memory, field by field, because the binding's attribute access decodes text and 
 from __future__ import annotations
 
 import ctypes
+import functools
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,11 +71,14 @@ Slot = Union[None, int, str, Handle, Target]
 """One parameter: null, a value passed in, a handle passed in, or a place to fill."""
 
 
+# What a type is never changes, and a binding has few types: the answers are kept.
+@functools.lru_cache(maxsize=1024)
 def _is_array(ctype: Any) -> bool:
     """Whether a ctypes type is an array."""
     return isinstance(ctype, type) and issubclass(ctype, ctypes.Array)
 
 
+@functools.lru_cache(maxsize=1024)
 def is_opaque(ctype: Any) -> bool:
     """Whether a pointer type points to a structure without fields: a handle."""
     if not (isinstance(ctype, type) and issubclass(ctype, _PointerData)):
@@ -163,9 +167,23 @@ def _simple(ctype: Any, address: int) -> Json:
     return None if value is None else number(int(value))
 
 
-def _has_bit_fields(ctype: Any) -> bool:
-    """Whether a structure packs several fields into one word."""
-    return any(len(entry) > 2 for entry in ctype._fields_)
+@functools.lru_cache(maxsize=1024)
+def layout(ctype: Any) -> tuple[tuple[str, Any, int], ...] | None:
+    """Return name, type and offset of a structure's fields.
+
+    Args:
+        ctype: A type.
+
+    Returns:
+        The fields; None where it is no structure, or packs several fields into one word.
+    """
+    if not (isinstance(ctype, type) and issubclass(ctype, ctypes.Structure)):
+        return None
+    if any(len(entry) > 2 for entry in ctype._fields_):
+        return None
+    return tuple(
+        (str(name), kind, int(getattr(ctype, name).offset)) for name, kind in ctype._fields_
+    )
 
 
 def read(ctype: Any, address: int, handle_name: Callable[[int], Json]) -> Json:
@@ -194,11 +212,9 @@ def read(ctype: Any, address: int, handle_name: Callable[[int], Json]) -> Json:
         return items
     if isinstance(ctype, type) and issubclass(ctype, _SimpleData):
         return _simple(ctype, address)
-    if issubclass(ctype, ctypes.Structure) and not _has_bit_fields(ctype):
-        return {
-            str(name): read(kind, address + getattr(ctype, name).offset, handle_name)
-            for name, kind in ctype._fields_
-        }
+    fields = layout(ctype)
+    if fields is not None:
+        return {name: read(kind, address + at, handle_name) for name, kind, at in fields}
     return "hex:" + ctypes.string_at(address, size).hex()
 
 

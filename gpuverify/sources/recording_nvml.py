@@ -258,7 +258,9 @@ class ReplayedNvml:
         self, symbol: str, named: tuple[int | str, ...], found: list[NvmlCall], asked: Asked
     ) -> NvmlCall | int:
         """Choose the recorded call by the structures' fields, or say what to return instead."""
-        given = given_fields(asked, self._names.get)
+        # What the caller set is looked at only where a recorded call depends on it.
+        matters = any(call.given for call in found)
+        given = given_fields(asked, self._names.get) if matters else {}
         version = given.pop("version", None)
 
         def inputs(call: NvmlCall) -> dict[str, Json]:

@@ -24,7 +24,7 @@ driver_min = 550
 product = "cross-checked"
 capacity = "reported"
 lattice = "reported"
-environment = "reported"
+environment = "cross-checked"
 batch = "reported"
 
 [thresholds]
@@ -70,7 +70,20 @@ def test_an_own_policy_is_named_by_its_digest(tmp_path: Path) -> None:
         ('neighbours = "cross-checked"', 'neighbours = "reported"'),
         ('product = "cross-checked"', 'product = "reported"'),
         ('batch = "reported"\n', ""),
-        ('environment = "reported"\n', ""),
+        ('environment = "cross-checked"\n', ""),
+        ('environment = "cross-checked"', 'environment = "reported"'),
+        ("driver_min = 550", "history_if_new = false"),
+        *(
+            ("new_note_hours = 150", f"{name} = {number}")
+            for name, number in (
+                ("new_note_hours", 201),
+                ("new_suspect_hours", 10**12),
+                ("max_hours_slack", 73),
+                ("new_remap_suspect_count", 4),
+                ("capacity_slack_percent", 100),
+                ("reserved_suspect_bytes", 2**40),
+            )
+        ),
         ("driver_min = 550", 'optional_rules = ["identity.product"]'),
     ],
 )

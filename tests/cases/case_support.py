@@ -193,6 +193,13 @@ def judge(evidence: Evidence, wanted: Appraisal) -> Result:
     )
 
 
+@functools.cache
+def result_of(name: str, wanted: Appraisal, *, live: bool = False) -> Result:
+    """Appraise a case as an appraisal says; once, however many tests look at it."""
+    evidence = evidence_of(name, wanted.read)
+    return judge(as_live(evidence) if live else evidence, wanted)
+
+
 def all_findings(result: Result) -> Iterator[Finding]:
     """All findings of a result, of the cards and of the batch."""
     for device in result.devices:

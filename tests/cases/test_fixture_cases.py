@@ -14,13 +14,11 @@ from case_support import (
     Expected,
     accusations,
     all_findings,
-    as_live,
-    evidence_of,
     expected_names,
-    judge,
     judged,
     load_expected,
     parse_expected,
+    result_of,
 )
 
 from gpuverify.model.evidence import EvidenceClass
@@ -46,8 +44,7 @@ _STATES = (
 
 @pytest.mark.parametrize(("case", "wanted"), ROWS)
 def test_case(case: Expected, wanted: Appraisal) -> None:
-    evidence = evidence_of(case.name, wanted.read)
-    result = judge(evidence, wanted)
+    result = result_of(case.name, wanted)
     seen = {f"{finding.rule}/{finding.code}" for finding in all_findings(result)}
     said = [r for d in result.devices for r in d.reasons] + list(result.batch.reasons)
     told = "\n".join((*said, *accusations(result)))
@@ -66,7 +63,7 @@ def test_case(case: Expected, wanted: Appraisal) -> None:
 @pytest.mark.parametrize(("case", "wanted"), ROWS)
 def test_the_kind_holds_whatever_the_row_says(case: Expected, wanted: Appraisal) -> None:
     """A lie is a contradiction, an honest situation is never worse than a note."""
-    result = judge(evidence_of(case.name, wanted.read), wanted)
+    result = result_of(case.name, wanted)
     if case.kind == "lie":
         assert judged(result) in (Verdict.MISMATCH, Verdict.UNVERIFIED), accusations(result)
     elif case.kind == "suspect":
@@ -78,8 +75,8 @@ def test_the_kind_holds_whatever_the_row_says(case: Expected, wanted: Appraisal)
 
 @pytest.mark.parametrize(("case", "wanted"), ROWS)
 def test_what_would_be_is_what_is_on_a_live_machine(case: Expected, wanted: Appraisal) -> None:
-    replayed = judge(evidence_of(case.name, wanted.read), wanted)
-    live = judge(as_live(evidence_of(case.name, wanted.read)), wanted)
+    replayed = result_of(case.name, wanted)
+    live = result_of(case.name, wanted, live=True)
     if wanted.read == "log":
         # A log that is passed off as live lacks everything that a machine would show.
         assert live.verdict is not Verdict.CONSISTENT
@@ -93,7 +90,7 @@ def test_what_would_be_is_what_is_on_a_live_machine(case: Expected, wanted: Appr
 
 @pytest.mark.parametrize(("case", "wanted"), ROWS)
 def test_no_recording_or_log_ever_ends_in_zero(case: Expected, wanted: Appraisal) -> None:
-    result = judge(evidence_of(case.name, wanted.read), wanted)
+    result = result_of(case.name, wanted)
     assert result.exit_code != 0
     assert result.verdict is not Verdict.CONSISTENT
     assert result.evidence_class in (EvidenceClass.REPLAYED, EvidenceClass.IMPORTED)

@@ -99,7 +99,7 @@ def test_a_bad_file_stops_no_other(run: Run, log: Path, tmp_path: Path) -> None:
     done = run(*words)
     assert done.returncode == 2
     for path in (bad, missing, log):
-        assert str(path) in done.stdout.replace("\n        ", " ")
+        assert str(path) in "".join(done.stdout.split())
     assert "3 inputs, exit 2" in done.stdout
 
     document = json.loads(run(*words, "--json").stdout)

@@ -30,7 +30,14 @@ def cards(count: int) -> list[dict[str, Any]]:
 
 
 def attached(count: int) -> dict[str, Any]:
-    return {"nvml:host.attached_gpu_count": count}
+    # Fewer functions than cards is the business of environment.kernel-behind-nvml.
+    return {"nvml:host.attached_gpu_count": count, "pci:host.pci_gpu_count": 1}
+
+
+def paired(count: int) -> list[dict[str, Any]]:
+    """Return GPUs of which two share a serial number, as the GPUs of one board do."""
+    return [card(n) | {"nvml:gpu.serial": f"16528230558{(n + 1) // 2:02d}"}
+            for n in range(1, count + 1)]  # fmt: skip
 
 
 @pytest.mark.parametrize("claim", ["nvml:gpu.uuid", "nvml:gpu.pdi"])
@@ -126,12 +133,23 @@ def test_a_part_of_the_machine_does_not_accuse(bench: Any) -> None:
 
 
 def test_boards_are_counted_not_gpus(bench: Any) -> None:
-    assert bench.batch_codes("batch.count", cards(4), attached(4), count=2, sold="k80") == [
+    assert bench.batch_codes("batch.count", paired(4), attached(4), count=2, sold="k80") == [
         "all-there"
     ]
-    assert bench.batch_codes("batch.count", cards(3), attached(3), count=2, sold="k80") == [
-        "all-there"
+    assert bench.batch_codes("batch.count", paired(2), attached(2), count=2, sold="k80") == [
+        "fewer"
     ]
+
+
+@pytest.mark.parametrize("count", [2, None])
+def test_halves_of_boards_are_no_boards(bench: Any, count: int | None) -> None:
+    for halves in (paired(3), cards(4)):
+        findings = bench.run_batch(
+            "batch.count", halves, attached(len(halves)), count=count, sold="k80"
+        )
+        assert [(f.code, f.outcome, f.caps) for f in findings] == [
+            ("part-of-a-board", Outcome.INCONCLUSIVE, True)
+        ]
 
 
 def test_no_count_is_no_question(bench: Any) -> None:
@@ -143,6 +161,11 @@ def test_complete_read_outs(bench: Any) -> None:
     assert bench.batch_codes("batch.complete", cards(5), attached(8)) == ["fewer-blocks"]
     assert bench.batch_codes("batch.complete", cards(5), attached(4)) == ["more-blocks"]
     assert bench.batch_codes("batch.complete", cards(5)) == ["no-value"]
+    unknown = {"nvml:host.attached_gpu_count": 3}
+    assert bench.batch_codes("batch.complete", cards(3), unknown) == ["no-value"]
+    assert bench.batch_codes("batch.complete", cards(3), unknown, imported=True) == ["complete"]
+    other = attached(3) | {"smi:host.attached_gpu_count": 4}
+    assert bench.batch_codes("batch.complete", cards(3), other) == ["counts-differ"]
     hidden = attached(3) | {"pci:host.pci_gpu_count": 4}
     assert bench.batch_codes("batch.complete", cards(3), hidden) == ["unlisted"]
     unbound = [card(1), card(2) | {"nvml:gpu.listed_by_nvml": False}]

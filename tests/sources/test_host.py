@@ -16,7 +16,7 @@ from gpuverify.model.evidence import ClaimSet
 from gpuverify.model.vocabulary import VOCABULARY, Scope
 from gpuverify.sources.commands import CommandOutput
 from gpuverify.sources.host import read_host
-from gpuverify.sources.host_elf import provides_driver_api
+from gpuverify.sources.host_elf import intercepts_files, provides_driver_api
 from gpuverify.sources.host_process import process_claims
 from gpuverify.sources.host_tree import MachineTree
 
@@ -115,6 +115,7 @@ def test_an_honest_server(root: Path) -> None:
         "host.wsl": False,
         "host.preload": "",
         "host.preload_provides_driver_api": False,
+        "host.preload_intercepts_files": False,
         "host.audit": "",
         "host.library_path": "",
         "host.python_hooks": "",
@@ -467,6 +468,25 @@ def test_preload(root: Path, objects: Callable[[str], bytes]) -> None:
     assert claims.value("host.preload") == "libjemalloc.so.2, /opt/fake.so"
     assert claims.value("host.preload_provides_driver_api") is True
     assert claims.read("host.preload_provides_driver_api").call == "/opt/fake.so"
+    assert claims.value("host.preload_intercepts_files") is False
+
+
+def test_preload_that_stands_before_the_files(root: Path, objects: Callable[[str], bytes]) -> None:
+    shim = objects("int openat(int d, const char *p, int f) { return -1; }")
+    user = objects(
+        "int openat(int d, const char *p, int f); int g(void) { return openat(0, 0, 0); }"
+    )
+    write(root, "opt/shim.so", shim)
+    write(root, "opt/user.so", user)
+    write(root, "proc/self/environ", b"LD_PRELOAD=/opt/user.so\0")
+    assert host(root).value("host.preload_intercepts_files") is False
+    write(root, "proc/self/environ", b"LD_PRELOAD=/opt/user.so:/opt/shim.so\0")
+    claims = host(root)
+    assert claims.value("host.preload_intercepts_files") is True
+    assert claims.read("host.preload_intercepts_files").call == "/opt/shim.so"
+    assert claims.value("host.preload_provides_driver_api") is False
+    assert intercepts_files(b"\x7fELF, cut off\0openat\0malloc\0")
+    assert not intercepts_files(b"\x7fELF, cut off\0reopenat\0malloc\0")
 
 
 def test_preload_that_cannot_be_known(root: Path) -> None:
