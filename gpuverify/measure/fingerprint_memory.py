@@ -19,7 +19,7 @@ from gpuverify.measure.fingerprint_analysis import (
 )
 from gpuverify.measure.fingerprint_bench import Bench, NotMeasurableError, WrongResultError
 from gpuverify.measure.fingerprint_plan import MIB
-from gpuverify.measure.packs import PACKS, RECORD_WORDS
+from gpuverify.measure.packs import PACKS, RECORD_WORDS, TILE_THREADS
 from gpuverify.measure.reference import CELL_BYTES, WORD, Keys
 from gpuverify.measure.reference_chain import (
     bw_cell,
@@ -61,6 +61,18 @@ def _beyond_cache(bench: Bench, wanted: int, pieces: int = 1) -> int:
     return size
 
 
+def _read_all(bench: Bench, address: int, sums: int, cells: int, expected: int) -> int:
+    """Read memory, compare the sum of its words and return the time."""
+    driver = bench.driver
+    driver.memset_d8(sums, 0, _SUMS_BYTES)
+    driver.ctx_synchronize()
+    took = bench.tiled("bw_read", cells, address, cells, sums)
+    words = memoryview(driver.memcpy_dtoh(sums, _SUMS_BYTES)).cast("Q")
+    if sum(words) & WORD != expected & WORD:
+        raise WrongResultError("what was read is not what was written")
+    return took
+
+
 class _Area:
     """A piece of device memory under the bandwidth kernels, and 256 sums beside it."""
 
@@ -73,14 +85,8 @@ class _Area:
 
     def read(self, value: int) -> int:
         """Read the memory, compare the sum with the CPU's and return the time."""
-        driver = self.bench.driver
-        driver.memset_d8(self.sums, 0, _SUMS_BYTES)
-        driver.ctx_synchronize()
-        took = self.bench.tiled("bw_read", self.cells, self.address, self.cells, self.sums)
-        words = memoryview(driver.memcpy_dtoh(self.sums, _SUMS_BYTES)).cast("Q")
-        if sum(words) & WORD != bw_sum(self.cells, value):
-            raise WrongResultError("what was read is not what was written")
-        return took
+        expected = bw_sum(self.cells, value)
+        return _read_all(self.bench, self.address, self.sums, self.cells, expected)
 
 
 def _passes(bench: Bench, phase: str, size: int, once: Callable[[], int]) -> int:
@@ -181,13 +187,30 @@ def _l2_rate(bench: Bench, threads: int, period: int) -> int:
 # Latency
 
 
+def _build(bench: Bench, base: int, size: int, cycle: tuple[int, int]) -> None:
+    """Build the cycle of a walk and make sure of it.
+
+    A walk through memory that does not hold what was written would leave it, and the device would
+    be lost. The addresses are those of all slots in another order, so their sum is known.
+    """
+    slots = size // _STRIDE
+    driver = bench.driver
+    driver.memset_d8(base, 0, size)
+    blocks = PACKS["base"].kernels["chase_fill"].blocks(slots)
+    fill = bench.function("base", "chase_fill")
+    bench.launch(fill, blocks, TILE_THREADS, (base, slots, _STRIDE, *cycle))
+    expected = slots * base + _STRIDE * (slots * (slots - 1) // 2)
+    with bench.memory(_SUMS_BYTES) as (sums,):
+        _read_all(bench, base, sums, size // CELL_BYTES, expected)
+
+
 def _walk(bench: Bench, base: int, size: int, keys: Keys) -> LatencyPoint:
     """Follow a random cycle through `size` bytes and return what a hop took."""
     driver, plan = bench.driver, bench.plan
+    bench.tell("latency", 0, size)
     slots = size // _STRIDE
     a, c = chase_cycle(slots, keys)
-    fill = PACKS["base"].kernels["chase_fill"].blocks(slots)
-    bench.launch(bench.function("base", "chase_fill"), fill, 256, (base, slots, _STRIDE, a, c))
+    _build(bench, base, size, (a, c))
     warm = min(max(8, slots // 8 * 8), plan.latency_warm_hops)
     if driver.emulated and size >= 2 * _cache_bytes(bench):
         warm = 8  # an emulated cache is empty before the first walk, and the largest comes first

@@ -154,7 +154,7 @@ class FingerprintPlan:
             latency_refinements=min(self.latency_refinements, 1),
             latency_largest_bytes=min(self.latency_largest_bytes, 160 * MIB),
             l2_periods=self.l2_periods[:1],
-            l2_loads=16,
+            l2_loads=64,
             pcie_bytes=min(self.pcie_bytes, 16 * MIB),
             pcie_passes=2,
             pcie_hold_ms=min(self.pcie_hold_ms, 100),

@@ -6,6 +6,7 @@ good card cannot stand in for two. Copies between cards come last, one pair at a
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -194,7 +195,12 @@ class _Run:
         self._until("")
 
     def _start(
-        self, bus_id: str, tasks: tuple[tuple[str, Mapping[str, Any]], ...], *, gated: bool
+        self,
+        bus_id: str,
+        tasks: tuple[tuple[str, Mapping[str, Any]], ...],
+        *,
+        gated: bool = False,
+        nonce: bytes | None = None,
     ) -> Child:
         """Start the child of a card."""
         plan = self.request.plan
@@ -203,7 +209,7 @@ class _Run:
         return Child(
             Request(
                 pci_bus_id=bus_id,
-                nonce=self.request.nonce.hex(),
+                nonce=(nonce or self.request.nonce).hex(),
                 tasks=tasks,
                 library=self.request.library or "",
                 gated=gated,
@@ -290,8 +296,10 @@ class _Run:
         ]
         first = {bus_id: self.outcomes[bus_id] for bus_id in again}
         task = (("capacity", self.request.plan.capacity.to_json()),)
+        # Other keys, that follow from the nonce: what was remembered of the first run is no use.
+        nonce = hashlib.sha256(self.request.nonce + b"again").digest()
         for bus_id in again:
-            self._children[bus_id] = self._start(bus_id, task, gated=False)
+            self._children[bus_id] = self._start(bus_id, task, nonce=nonce)
         self._until("")
         for bus_id in again:
             second = classify(evidence_of(self.outcomes[bus_id]))
@@ -304,7 +312,7 @@ class _Run:
         if not self.request.plan.peers or not self.request.plan.fingerprint or len(good) < 2:
             return
         plan = {"bus_ids": good, "level": self.request.plan.level}
-        self._children[good[0]] = self._start(good[0], (("peers", plan),), gated=False)
+        self._children[good[0]] = self._start(good[0], (("peers", plan),))
         first = self.outcomes[good[0]]
         self._until("")
         found = self.outcomes[good[0]].evidence.get("peers", {})

@@ -26,6 +26,12 @@ _HARMLESS = ("", "none", "gpu_idle")
 _BRAKES = ("hw_power_brake_slowdown", "hw_slowdown")
 
 
+def _detectors(subject: Subject) -> set[str]:
+    """Return what fired in the capacity proof."""
+    value = measured(subject, "capacity.detectors").value
+    return set(value.split(",")) if isinstance(value, str) else set()
+
+
 def _check_window(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """Judge whether this card, and no other in its place, was measured, alone and in one window."""
     if subject.imported:
@@ -46,6 +52,8 @@ def _check_window(subject: Subject, rule: Rule) -> Iterator[Finding]:
         problems.append(("not-finished", str(state.value)))
     if (amount(foreign) or 0) > 0:
         problems.append(("foreign-processes", f"{foreign.value} process(es)"))
+    elif "memory-held" in _detectors(subject):
+        problems.append(("foreign-processes", "they hold memory of it"))
     if window.value is not True:
         left = subject.host.read("measure.unmeasured", Source.MEASURED)
         problems.append(("left-out", str(left.value) if left.value else "some"))
@@ -156,6 +164,57 @@ CLOCK = measured_rule(
     limit="A host that slows all clocks alike is not caught.",
     near_miss="A clock below the highest is normal under load.",
     references=("PTX ISA, special registers (%clock64, %globaltimer)",),
+)
+
+
+_DOUBTS = {
+    "peak": "memory moved faster than clock and width allow",
+    "events": "its clock and the host's tell different times",
+    "memory-info": "free and total memory do not fit what could be held",
+}
+
+
+def _check_driver(subject: Subject, rule: Rule) -> Iterator[Finding]:
+    """Find answers of the driver that the capacity proof contradicts."""
+    if subject.imported:
+        yield finding(rule, "imported")
+        return
+    claim = measured(subject, "capacity.detectors")
+    if not claim.ok:
+        yield void_or_absent(rule, claim)
+        return
+    fired = _detectors(subject)
+    doubts = [text for name, text in _DOUBTS.items() if name in fired]
+    code = "fits"
+    if doubts:
+        code = "impossible" if "peak" in fired else "does-not-fit"
+    yield finding(rule, code, observed="; ".join(doubts), basis=Basis.MEASURED, claims=cite(claim))
+
+
+DRIVER = measured_rule(
+    rule_id="environment.measured-driver",
+    title="The driver's answers against what the capacity proof saw",
+    axis=Axis.ENVIRONMENT,
+    codes=(
+        Code(id="fits", outcome=Outcome.PASS, text="The driver's answers fit what was measured."),
+        Code(
+            id="impossible",
+            outcome=Outcome.WARN,
+            text="An answer of the driver is not true: {observed}.",
+        ),
+        Code(
+            id="does-not-fit",
+            outcome=Outcome.NOTE,
+            text="Answers of the driver do not fit what was measured: {observed}.",
+        ),
+        NOT_FOR_LOG,
+    ),
+    check=_check_driver,
+    shows="Rates, times and sizes that the driver names hold against the proof.",
+    limit="A driver that lies consistently is not caught here.",
+    near_miss="Another process that takes memory meanwhile moves the free size; a short run's time "
+    "is not compared.",
+    references=("https://docs.nvidia.com/cuda/cuda-driver-api/ (cuMemGetInfo, events)",),
 )
 
 
@@ -278,4 +337,4 @@ SISTERS = Rule(
     batch_check=_check_sisters,
 )
 
-RULES = (WINDOW, CLOCK, LOAD, SISTERS)
+RULES = (WINDOW, CLOCK, DRIVER, LOAD, SISTERS)

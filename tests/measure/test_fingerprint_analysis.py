@@ -41,7 +41,10 @@ from gpuverify.model.telemetry import Sample
 
 def test_records_are_read_warp_by_warp() -> None:
     data = array("Q", [7, 100, 300, 1000, 1100, 9, 5000, 5200, 1001, 1101]).tobytes()
-    assert parse_records(data) == [Record(7, 100, 300, 1000, 1100), Record(9, 5000, 5200, 1001, 1101)]
+    assert parse_records(data) == [
+        Record(7, 100, 300, 1000, 1100),
+        Record(9, 5000, 5200, 1001, 1101),
+    ]
 
 
 def test_sm_numbers_are_a_set_with_gaps() -> None:
@@ -123,9 +126,14 @@ def test_no_clock_from_one_that_stands() -> None:
 
 
 @given(
-    st.integers(1, 1 << 20), st.integers(0, 1 << 40), st.integers(1, 1 << 40), st.integers(1, 1 << 30)
+    st.integers(1, 1 << 20),
+    st.integers(0, 1 << 40),
+    st.integers(1, 1 << 40),
+    st.integers(1, 1 << 30),
 )
-def test_scaling_stays_exact_and_bounded(probe: int, cycles: int, target: int, largest: int) -> None:
+def test_scaling_stays_exact_and_bounded(
+    probe: int, cycles: int, target: int, largest: int
+) -> None:
     found = scaled_iterations(probe, cycles, target, largest)
     assert 1 <= found <= largest
     assert found <= probe * 4096
@@ -144,7 +152,9 @@ A100 = _walks(
     (16, 36), (512, 213), (1024, 213), (4096, 214), (8192, 213), (16384, 216),
     (32768, 330), (65536, 500), (131072, 565), (262144, 574),
 )  # fmt: skip
-PLAIN = _walks((16, 34), (512, 265), (1024, 265), (16384, 265), (32768, 266), (65536, 640), (262144, 657))
+PLAIN = _walks(
+    (16, 34), (512, 265), (1024, 265), (16384, 265), (32768, 266), (65536, 640), (262144, 657)
+)
 
 
 def test_latencies_of_a_chip_with_two_partitions() -> None:
@@ -168,14 +178,20 @@ def test_no_step_where_there_is_none(points: list[LatencyPoint]) -> None:
     assert l2_step_bytes(points) == 0
 
 
-@given(st.lists(st.builds(LatencyPoint, st.integers(1, 1 << 30), st.integers(0, 1 << 30)), max_size=12))
+@given(
+    st.lists(st.builds(LatencyPoint, st.integers(1, 1 << 30), st.integers(0, 1 << 30)), max_size=12)
+)
 def test_any_walks_give_a_step_within_the_sizes_or_none(points: list[LatencyPoint]) -> None:
     step = l2_step_bytes(points)
     assert step == 0 or step <= max(p.size_bytes for p in points)
 
 
 def test_link_is_the_best_that_was_seen_under_load() -> None:
-    samples = [Sample(link_generation=1, link_width=16), Sample(), Sample(link_generation=4, link_width=8)]
+    samples = [
+        Sample(link_generation=1, link_width=16),
+        Sample(),
+        Sample(link_generation=4, link_width=8),
+    ]
     assert link_under_load(samples) == {"pcie.loaded_generation": 4, "pcie.loaded_width": 16}
     assert link_under_load([Sample()]) == {}
 

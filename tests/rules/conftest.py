@@ -245,6 +245,7 @@ MEASURED: dict[str, Any] = {
     "measured:capacity.tested_bytes": 80512 * MIB,
     "measured:capacity.bad_cell_count": 0,
     "measured:capacity.digest": "c5" * 32,
+    "measured:capacity.detectors": "",
     "measured:fingerprint.valid": True,
     "measured:fingerprint.sm_count": 108,
     "measured:fingerprint.sm_clock_khz": 1_403_000,

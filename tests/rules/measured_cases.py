@@ -222,4 +222,20 @@ ROWS: list[tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any], dict[
         {"measured:measure.window": False, "measured:measure.unmeasured": "00000000:41:00.0"},
         WINDOW,
     ),
+    (
+        "environment.measured-driver",
+        "impossible",
+        {"measured:capacity.detectors": "peak"},
+        {"measured:capacity.detectors": "events,memory-info"},
+        {},
+        {},
+    ),
+    (
+        "environment.measured-window",
+        "foreign-processes",
+        ended() | {"measured:capacity.detectors": "memory-held"},
+        ended() | {"measured:capacity.detectors": ""},
+        WINDOW,
+        WINDOW,
+    ),
 ]

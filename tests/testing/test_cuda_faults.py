@@ -69,19 +69,19 @@ def test_decay_comes_with_time_and_goes_with_writing(bench: Any) -> None:
 
 
 def test_swapped_memory_is_slow_by_both_clocks(bench: Any) -> None:
-    machine = bench(faults=Faults(slow_from_mib=32, slow_factor=8), claimed_mib=80)
+    machine = bench(faults=Faults(slow_from_mib=32, slow_factor=20), claimed_mib=80)
     module = machine.load("base")
-    clocks, walls = [], []
-    for place in [machine.driver.mem_alloc(32 * MIB) for _ in range(2)]:
-        runs = []
-        for _ in range(4):
+    places = [machine.driver.mem_alloc(32 * MIB) for _ in range(2)]
+    clocks: list[list[int]] = [[], []]
+    walls: list[list[float]] = [[], []]
+    for _ in range(4):
+        for number, place in enumerate(places):
             clock, wall = machine.fake.clock_ns(), time.perf_counter()
             machine.run(module, "bw_write", 2048, 256, place, 2 << 20, 3)
-            runs.append((machine.fake.clock_ns() - clock, time.perf_counter() - wall))
-        clocks.append(min(run[0] for run in runs))
-        walls.append(min(run[1] for run in runs))
-    assert clocks[1] == pytest.approx(8 * clocks[0], rel=0.1)
-    assert walls[1] > 3 * walls[0]
+            clocks[number].append(machine.fake.clock_ns() - clock)
+            walls[number].append(time.perf_counter() - wall)
+    assert min(clocks[1]) == pytest.approx(20 * min(clocks[0]), rel=0.1)
+    assert min(walls[1]) > 2 * min(walls[0])  # wall time is this machine's, which others use too
 
 
 @pytest.mark.parametrize("code", [999, 719, 46])

@@ -79,6 +79,21 @@ def half_fused(a: int, b: int, c: int) -> int:
     return b16(value) if abs(value) < 65520 else b16(math.copysign(math.inf, value))
 
 
+def compared(test: Callable[[int, int], bool]) -> Callable[[int, int, int], int]:
+    return lambda a, b, c: 1 if test(a, b) else 2
+
+
+COMPARISONS: tuple[tuple[str, str, Callable[[int, int], bool]], ...] = (
+    ("eq", "s64", lambda a, b: a == b),
+    ("ne", "b64", lambda a, b: a != b),
+    ("le", "u64", lambda a, b: a <= b),
+    ("gt", "s64", lambda a, b: signed(a, 64) > signed(b, 64)),
+    ("ge", "s64", lambda a, b: signed(a, 64) >= signed(b, 64)),
+    ("lo", "u64", lambda a, b: a < b),
+    ("ls", "u64", lambda a, b: a <= b),
+    ("hi", "u64", lambda a, b: a > b),
+    ("hs", "u64", lambda a, b: a >= b),
+)
 # name: (registers of the operands and result, PTX, Python); %a %b %c in, %d out, 64-bit or 32-bit
 Case = tuple[str, str, Callable[[int, int, int], int]]
 INTEGER: dict[str, Case] = {
@@ -151,6 +166,14 @@ INTEGER: dict[str, Case] = {
         "setp.lt.s64 %p, %a, %b; selp.b64 %d, %a, %c, %p",
         lambda a, b, c: a if signed(a, 64) < signed(b, 64) else c,
     ),
+    **{
+        f"setp.{name}": (
+            "b64",
+            f"setp.{name}.{kind} %p, %a, %b; selp.u64 %d, 1, 2, %p",
+            compared(test),
+        )
+        for name, kind, test in COMPARISONS
+    },
     "setp.hs and guard": (
         "b32",
         "mov.u32 %d, 5; setp.ge.u32 %p, %a, %b; @!%p mov.u32 %d, 9",
@@ -185,6 +208,19 @@ INTEGER: dict[str, Case] = {
         "b64",
         "cvt.u32.u64 %x, %a; cvt.u32.u64 %y, %b; mad.wide.s32 %d, %x, %y, %c",
         lambda a, b, c: signed(a, 32) * signed(b, 32) + c,
+    ),
+    "ld.s8": ("b64", "ld.global.s8 %d, [%base+1]", lambda a, b, c: signed(a >> 8, 8)),
+    "ld.u16": ("b64", "ld.global.nc.u16 %d, [%base+2]", lambda a, b, c: a >> 16 & 0xFFFF),
+    "ld.s32": ("b64", "ld.global.s32 %d, [%base+4]", lambda a, b, c: signed(a >> 32, 32)),
+    "ld.v2": (
+        "b64",
+        "ld.volatile.global.v2.u32 {%x, %y}, [%base+8]; mov.b64 %d, {%y, %x}",
+        lambda a, b, c: b >> 32 | (b & M32) << 32,
+    ),
+    "st.u8": (
+        "b64",
+        "st.global.u8 [%base+3], %a; ld.global.u32 %d, [%base]",
+        lambda a, b, c: (a & 0xFFFFFF) | (a & 255) << 24,
     ),
     "bra": (
         "b64",
@@ -289,7 +325,20 @@ def inputs(registers: str, seed: int, count: int) -> list[tuple[int, int, int]]:
         return draw.choice(odd) if draw.random() < 0.4 else draw.getrandbits(64)
 
     mask = M32 if registers in KEEP_32 else M64
-    return [(one() & mask, one() & mask, one() & mask) for _ in range(count)]
+    rows = [(one() & mask, one() & mask, one() & mask) for _ in range(count)]
+    if registers.startswith("f16"):
+        # 1.5 * (1 + 2^-10) and 1.5 * (1 + 3 * 2^-10) lie half way between two numbers; 2^-24 more
+        # or less decides, and is lost where the sum is rounded to single precision first.
+        halves = [
+            (a, b, c)
+            for a in (0x3E00, 0xBE00)
+            for b in (0x3C01, 0x3C03)
+            for c in (1, 0x8001, 0, 0x8000)
+        ]
+        rows[: len(halves)] = [(a | a << 16, b | b << 16, c | c << 16) for a, b, c in halves]
+    elif registers == "b64":
+        rows[:3] = [(5, 5, 6), (2**63, 2**63, 1), (7, 6, 5)]
+    return rows
 
 
 @pytest.mark.required

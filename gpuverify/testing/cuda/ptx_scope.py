@@ -18,7 +18,6 @@ C_TYPES = {
     "f32": "float", "f64": "double", "pred": "int",
 }  # fmt: skip
 WORDS = {1: "uint8_t", 2: "uint16_t", 4: "uint32_t", 8: "uint64_t"}
-_SIGNED_WORDS = {1: "int8_t", 2: "int16_t", 4: "int32_t", 8: "int64_t"}
 _SPECIAL = {
     "%tid.x": "tid", "%ctaid.x": "block_->cta", "%ntid.x": "ntid",
     "%nctaid.x": "block_->launch->ncta", "%tid.y": "0u", "%tid.z": "0u", "%ctaid.y": "0u",
@@ -115,11 +114,9 @@ class Scope:
             if SIZES[declared] != SIZES[kind]:
                 raise UnsupportedPtx(f"{text!r} for a value of type {kind}")
             return f"{name} = gpv_b{SIZES[kind] * 8}({expression});"
-        if kind.startswith("s") and SIZES[declared] > SIZES[kind]:
-            wide = _SIGNED_WORDS[SIZES[declared]]
-            return f"{name} = ({WORDS[SIZES[declared]]})({wide})({C_TYPES[kind]})({expression});"
         if kind == "pred":
             return f"{name} = ({expression}) != 0;"
+        # C extends a signed value to the wider register as PTX does.
         return f"{name} = ({C_TYPES[kind]})({expression});"
 
     def address(self, text: str) -> str:
