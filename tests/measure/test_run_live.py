@@ -266,3 +266,13 @@ def test_copies_between_cards_come_last_and_their_rate_is_told() -> None:
     # Eight links of an A800 carry 212 GB/s at most: the A100 rules them out, the A800 does not.
     assert a100 > 223_000_000
     assert a800 < 212_000_000
+
+
+@pytest.mark.parametrize("call", [1, 4, 12, 30, 44, 60, 90, 140])
+def test_an_unknown_error_in_any_call_is_told_and_never_a_fault_of_ours(call: int) -> None:
+    plan = replace(PLAN, capacity=replace(CAPACITY, limit_bytes=128 * MIB))
+    with fake_cuda(profiles({}), fail_any_at=call) as fake:
+        outcome = run(fake.path, 1, plan=plan)
+    state = str(value(outcome, 0, "measure.state"))
+    assert not state.startswith("died"), state
+    assert value(outcome, 0, "capacity.class") in (None, "invalid", "lost", "whole", "short")

@@ -161,6 +161,20 @@ def test_timing_alone_is_a_note_at_most(bench: Any) -> None:
         assert only(bench.run(rule, claims | VALID)).outcome is Outcome.NOTE, rule
 
 
+def test_work_that_nothing_is_on_file_for_is_left_open(bench: Any) -> None:
+    claims = {"measured:fingerprint.tensor_f64_milliops": 63_000, **VALID}
+    for capability in ("9.0", "99.9"):
+        wanted = claims | {"cuda:gpu.compute_capability": capability}
+        assert bench.codes("identity.measured-operations", wanted) == ["no-reference"]
+
+
+def test_a_driver_whose_answers_do_not_fit(bench: Any) -> None:
+    rule = "environment.measured-driver"
+    assert bench.codes(rule, {"measured:capacity.detectors": "check-a,copy"}) == ["fits"]
+    found = only(bench.run(rule, {"measured:capacity.detectors": "events"}))
+    assert (found.code, found.outcome) == ("does-not-fit", Outcome.NOTE)
+
+
 def test_a_low_peer_rate_is_no_identity(bench: Any) -> None:
     claims = {"measured:fingerprint.peer_kb_s": 21_000_000, **VALID}
     finding = only(bench.run("link.measured-peer", claims))
