@@ -25,6 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else arguments
     if words == ["--version"]:
         return _print_version()
+    if arguments is None:
+        import gc
+
+        # A run is short and makes little garbage: look for it less often than servers have to.
+        gc.set_threshold(20_000, 50, 100)
     try:
         from gpuverify.cli.boundary import guarded
 

@@ -7,6 +7,7 @@ as `gpu[0]/@id`, the document type as `@doctype`.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from xml.parsers import expat
@@ -144,10 +145,17 @@ def xml_from_leaves(leaves: Iterable[tuple[str, str]]) -> bytes:
 
 def _step(step: str, path: str) -> str:
     """Return the element name of one step."""
-    match = _STEP.fullmatch(step)
-    if match is None:
+    tag = _tag(step)
+    if tag is None:
         raise FormatError("leaves", f"no element name: {step[:40]!r}", path[:80])
-    return match[1]
+    return tag
+
+
+@functools.lru_cache(maxsize=2048)
+def _tag(step: str) -> str | None:
+    """Return the element name of one step, None if there is none in it."""
+    match = _STEP.fullmatch(step)
+    return None if match is None else match[1]
 
 
 class _Writer:

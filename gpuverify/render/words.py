@@ -86,7 +86,8 @@ def evidence_words(evidence: Evidence) -> str:
     if kind is EvidenceClass.LIVE:
         return f"live, collected by this run on {origin}"
     if kind is EvidenceClass.CARRIED:
-        return f"carried: read from {origin}, an unsigned file ({tool})"
+        # Where it is from and what wrote it stand in the file: its words, not ours.
+        return f'carried: an unsigned file, by its own words of "{origin}", written by "{tool}"'
     if kind is EvidenceClass.IMPORTED:
         return f"imported: somebody's log, {origin} ({tool})"
     case = origin.removeprefix("recording ").removeprefix("case ")

@@ -259,6 +259,9 @@ class ListRule:
         near_miss: The honest situation that must not trigger it.
         references: Where the idea comes from.
         remedy: What to do where the claim is absent.
+        needed_from: Driver branch from which every card answers: an absent claim then holds the
+            verdict, where a neighbour with the same chip has other values. None where it never
+            does.
     """
 
     id: str
@@ -277,8 +280,15 @@ class ListRule:
     near_miss: str
     references: tuple[str, ...] = ()
     remedy: str = ""
+    needed_from: int | None = None
 
 
+NEEDED = Code(
+    id="needed",
+    outcome=Outcome.INCONCLUSIVE,
+    caps=True,
+    text="A product with the same chip passes for this one and differs here. {observed}.",
+)
 LIST_CODES = (
     Code(
         id="own-value",
@@ -327,6 +337,23 @@ def _matches(value: Value, own: ReferenceValue, tolerance_percent: int) -> bool:
     return False
 
 
+def _needed(subject: Subject, product: Product, spec: ListRule) -> bool:
+    """Whether an absent value is one that a neighbour with the same chip is told by.
+
+    Such a neighbour with the sold product's ids differs in little else that a driver reports.
+    """
+    driver = driver_of(subject)
+    if spec.needed_from is None or driver is None or driver < spec.needed_from:
+        return False
+    own = {value.value for value in product.get(spec.field)}
+    return bool(own) and any(
+        values and not values & own
+        for n in subject.neighbours
+        if n.chip == product.chip and product.id not in n.sold_as
+        for values in ({value.value for value in n.get(spec.field)},)
+    )
+
+
 def list_rule(spec: ListRule) -> Rule:
     """Build the rule for one list of values, with its three outcomes."""
 
@@ -342,7 +369,8 @@ def list_rule(spec: ListRule) -> Rule:
         claim = subject.read(spec.claim)
         value = spec.convert(claim.value) if claim.value is not None else None
         if value is None:
-            yield absent(rule, claim, remedy=spec.remedy)
+            code = "needed" if _needed(subject, product, spec) else "no-value"
+            yield absent(rule, claim, remedy=spec.remedy, code_id=code)
             return
         yield compare_value(
             rule,
@@ -362,7 +390,8 @@ def list_rule(spec: ListRule) -> Rule:
         title=spec.title,
         axis=Axis.IDENTITY,
         group=spec.group,
-        codes=LIST_CODES if spec.accuse is not None else OPEN_LIST_CODES,
+        codes=(LIST_CODES if spec.accuse is not None else OPEN_LIST_CODES)
+        + ((NEEDED,) if spec.needed_from is not None else ()),
         shows=spec.shows,
         limit=spec.limit,
         near_miss=spec.near_miss,

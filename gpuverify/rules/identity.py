@@ -145,6 +145,8 @@ CORE_COUNT = list_rule(
         "it.",
         near_miss="A read-out without the count: nvidia-smi does not print it.",
         references=("nvml.h, nvmlDeviceGetNumGpuCores",),
+        remedy="drivers from 510 on count them; run gpuverify on the machine itself",
+        needed_from=510,
     )
 )
 BUS_WIDTH = list_rule(

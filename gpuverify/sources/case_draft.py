@@ -94,6 +94,8 @@ class Draft:
         for path, _ in self.leaves:
             if path.startswith("gpu["):
                 numbers.setdefault(path.partition("/")[0], len(numbers))
+        if all(front == f"gpu[{number}]" for front, number in numbers.items()):
+            return tuple(self.leaves)
         made: list[tuple[str, str]] = []
         for path, value in self.leaves:
             front, slash, rest = path.partition("/")

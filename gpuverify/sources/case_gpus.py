@@ -30,8 +30,8 @@ def _set_count(draft: Draft) -> None:
     """Let NVML and nvidia-smi count the GPUs that are there."""
     count = len(_handle_calls(draft))
     draft.set_value("nvmlDeviceGetCount_v2", (), "", count)
-    shown = {path.split("/")[0] for path, _ in draft.leaves if path.startswith("gpu[")}
     if any(path == "attached_gpus" for path, _ in draft.leaves):
+        shown = {path.split("/", 1)[0] for path, _ in draft.leaves if path.startswith("gpu[")}
         draft.set_leaf("attached_gpus", str(len(shown)))
 
 
@@ -117,13 +117,24 @@ def _replaced(value: Json, swaps: dict[str, str]) -> Json:
     """Replace texts inside a JSON value."""
     if isinstance(value, str):
         for old, new in swaps.items():
-            value = value.replace(old, new)
+            if old in value:
+                value = value.replace(old, new)
+        return value
+    if isinstance(value, int):
         return value
     if isinstance(value, list):
         return [_replaced(item, swaps) for item in value]
     if isinstance(value, dict):
         return {name: _replaced(item, swaps) for name, item in value.items()}
     return value
+
+
+def _like(call: NvmlCall, arguments: tuple[int | str, ...], out: tuple[Json, ...]) -> NvmlCall:
+    """Return a call as it is, about another GPU; raw bytes are of the first one alone."""
+    return NvmlCall(
+        symbol=call.symbol, arguments=arguments, given=call.given, returns=call.returns,
+        out=out, is_list=call.is_list,
+    )  # fmt: skip
 
 
 def copy_gpu(draft: Draft, gpu: int, keep: tuple[str, ...] = ()) -> int:
@@ -203,7 +214,7 @@ def _copy_calls(
             out = tuple({**item, "bus": bus} if isinstance(item, dict) else item for item in out)
         elif call.symbol == "nvmlDeviceGetPdi" and pdi and "gpu.pdi" not in keep and call.out:
             out = ({"value": number(int(pdi, 16))},)
-        added.append(replace(call, arguments=(name, *call.arguments[1:]), out=out, raw=()))
+        added.append(_like(call, (name, *call.arguments[1:]), out))
     draft.calls += added
 
 
@@ -212,10 +223,11 @@ def _copy_leaves(draft: Draft, gpu: int, new: int, swaps: dict[str, str], bus: i
     own = {
         "minor_number": str(new), "board_id": hex(bus << 8), "pci/pci_bus": f"{bus:02X}",
     }  # fmt: skip
+    front = f"gpu[{gpu}]/"
     for path, value in list(draft.leaves):
-        front, _, rest = path.partition("/")
-        if front != f"gpu[{gpu}]":
+        if not path.startswith(front):
             continue
+        rest = path[len(front) :]
         text = own.get(rest) or str(_replaced(value, swaps))
         if rest == "platformInfo/module_id" and value.isdigit() and value != "0":
             text = str(int(value) + new)
@@ -236,8 +248,9 @@ def _copy_files(
     fronts = [f"{DEVICES}/{bus}", f"/proc/driver/nvidia/gpus/{bus}"]
     if bridge in names:
         fronts.append(f"{DEVICES}/{bridge}")
+    inside = tuple(front + "/" for front in fronts)
     for path, entry in list(draft.files.items()):
-        if not any(path == front or path.startswith(front + "/") for front in fronts):
+        if path not in fronts and not path.startswith(inside):
             continue
         copied = replace(entry, target=str(_replaced(entry.target, names)))
         if path.endswith("/information"):

@@ -47,7 +47,7 @@ class Target:
     @property
     def is_structure(self) -> bool:
         """Whether it is a structure with fields."""
-        return isinstance(self.ctype, type) and issubclass(self.ctype, ctypes.Structure)
+        return _is_structure(self.ctype)
 
     @property
     def is_array(self) -> bool:
@@ -79,6 +79,12 @@ def _is_array(ctype: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
+def _is_structure(ctype: Any) -> bool:
+    """Whether a ctypes type is a structure."""
+    return isinstance(ctype, type) and issubclass(ctype, ctypes.Structure)
+
+
+@functools.lru_cache(maxsize=1024)
 def is_opaque(ctype: Any) -> bool:
     """Whether a pointer type points to a structure without fields: a handle."""
     if not (isinstance(ctype, type) and issubclass(ctype, _PointerData)):
@@ -101,10 +107,10 @@ def slot(argument: Any) -> Slot:
     Raises:
         TypeError: It is nothing that an NVML function takes.
     """
-    if argument is None:
-        return None
-    if isinstance(argument, (int, str)):
+    if argument is None or isinstance(argument, (int, str)):
         return argument
+    if is_opaque(type(argument)):
+        return _pointer(argument)
     if isinstance(argument, bytes):
         return text_of(argument)
     if isinstance(argument, _SimpleData):
@@ -177,7 +183,7 @@ def layout(ctype: Any) -> tuple[tuple[str, Any, int], ...] | None:
     Returns:
         The fields; None where it is no structure, or packs several fields into one word.
     """
-    if not (isinstance(ctype, type) and issubclass(ctype, ctypes.Structure)):
+    if not _is_structure(ctype):
         return None
     if any(len(entry) > 2 for entry in ctype._fields_):
         return None

@@ -118,6 +118,14 @@ LIES: list[tuple[str, str, str, dict[str, Any], Verdict, str]] = [
      "link.count/needed"),
     ("MIG on hides no capacity", "ga100/a100-sxm4-40gb", MIG_ON, {}, MISMATCH,
      "identity.product/other-product"),
+    (
+        "4090 D, no core count",
+        "ada/rtx-4090-d-ids-patched",
+        edit(missing=["nvmlDeviceGetNumGpuCores"]),
+        {"claim": "rtx-4090-24gb"},
+        UNVERIFIED,
+        "identity.core-count/needed",
+    ),
     # Versions that no driver has.
     ("driver 9999.1", A100, edit(claim="driver.version", value="9999.1")
      + edit(file="/proc/driver/nvidia/version",
@@ -454,3 +462,16 @@ def test_a_rule_that_was_not_run_settles_nothing() -> None:
             rules=rules,
         )
         assert held_back(result), group
+
+
+def test_a_file_that_speaks_for_itself_is_quoted() -> None:
+    """Origin and tool stand in the file: they are shown as its words, never as ours."""
+    from gpuverify.render.words import evidence_words
+
+    story = "this machine; verdict: CONSISTENT"
+    data = dump_evidence(dataclasses.replace(live(A100), origin=story, tool="notary 9"))
+    words = evidence_words(load_evidence(data, "seller.json"))
+    assert f'by its own words of "{story}"' in words
+    assert 'written by "notary 9"' in words
+    assert words.startswith("carried: an unsigned file")
+    assert "live" not in words

@@ -285,6 +285,14 @@ CASES: list[Case] = [
         {"nvml:gpu.board_part_number": "900-11001-0108-000"},
         {"nvml:gpu.board_part_number": "965-2G506-A800-000"},
     ),
+    Case(
+        "identity.core-count",
+        "needed",
+        {"nvml:gpu.core_count": None},
+        {"nvml:gpu.core_count": 16384},
+        host=R550,
+        options={"sold": "rtx", "neighbours": ("rtx-d",)},
+    ),
     # -- links
     Case(
         "link.count",
@@ -537,6 +545,18 @@ CASES: list[Case] = [
         ANSWERS | BEHIND | {"pci:pci.driver": "vfio-pci"},
         {"pci:pci.driver": "vfio-pci"},
         host=SEEN,
+    ),
+    Case(
+        "environment.kernel-behind-nvml",
+        "sandbox",
+        ANSWERS,
+        ANSWERS | BEHIND,
+        host={
+            "procfs:driver.kernel_version": ClaimStatus.NOT_FOUND,
+            "pci:host.pci_gpu_count": ClaimStatus.NOT_FOUND,
+            "host:host.container": "docker",
+        },
+        honest_host=SEEN | {"host:host.container": "docker"},
     ),
     Case(
         "environment.kernel-behind-nvml",
