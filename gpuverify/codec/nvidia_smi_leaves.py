@@ -199,6 +199,8 @@ class _Writer:
 
     def move(self, target: list[str], path: str, attributes: str = "") -> None:
         """Close and open elements until `target` is open."""
+        if target == self.open:
+            return
         common = 0
         while common < min(len(self.open), len(target)) and self.open[common] == target[common]:
             common += 1

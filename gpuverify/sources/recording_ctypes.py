@@ -109,18 +109,17 @@ def slot(argument: Any) -> Slot:
     """
     if argument is None or isinstance(argument, (int, str)):
         return argument
-    if is_opaque(type(argument)):
-        return _pointer(argument)
+    if isinstance(argument, _Reference):
+        inner = argument._obj  # noqa: SLF001 - `byref` has no public way to what it stands for
+        return Target(type(inner), ctypes.addressof(inner), inner, ctypes.sizeof(inner))
     if isinstance(argument, bytes):
         return text_of(argument)
     if isinstance(argument, _SimpleData):
         return slot(argument.value)
     if isinstance(argument, _PointerData):
         return _pointer(argument)
-    # What `byref` returns has no public way to the object that it stands for.
-    inner = argument._obj if isinstance(argument, _Reference) else argument  # noqa: SLF001
-    if inner is not argument or isinstance(inner, ctypes.Array):
-        return Target(type(inner), ctypes.addressof(inner), inner, ctypes.sizeof(inner))
+    if isinstance(argument, ctypes.Array):
+        return Target(type(argument), ctypes.addressof(argument), argument, ctypes.sizeof(argument))
     if isinstance(argument, ctypes.Structure):
         return "hex:" + bytes(argument).hex()
     raise TypeError(f"an NVML call with a parameter of type {type(argument).__name__}")
@@ -129,7 +128,8 @@ def slot(argument: Any) -> Slot:
 def _pointer(argument: Any) -> Slot:
     """Say what a pointer instance is: a handle, null, or a place to fill."""
     address = ctypes.c_void_p.from_address(ctypes.addressof(argument)).value or 0
-    if is_opaque(type(argument)):
+    kind: Any = type(argument)
+    if is_opaque(kind):
         return Handle(address)
     if not address:
         return None

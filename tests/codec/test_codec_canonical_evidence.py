@@ -15,7 +15,7 @@ from gpuverify.errors import FormatError
 from gpuverify.model.claims import Claim, ClaimStatus, Source
 from gpuverify.model.evidence import ClaimSet, DeviceEvidence, Evidence, EvidenceClass
 
-_TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _INT = st.integers(-(2**63), 2**63 - 1)
 
 
