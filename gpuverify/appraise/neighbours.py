@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gpuverify.model.claims import Basis, Value
 from gpuverify.model.finding import Finding, Outcome
+from gpuverify.model.peaks import (
+    MARGIN_PERCENT,
+    REACHED_PERCENT,
+    product_link_peak_kb_s,
+    product_memory_peak_kb_s,
+)
 from gpuverify.model.policy import Policy
 from gpuverify.model.product import Product
 from gpuverify.model.verdict import Neighbour
 
-# Fields that the measurement of a later version observes by doing; a pair that differs in one of
-# them has a measured discriminator.
-MEASURABLE_FIELDS = (
-    "memory.nominal_mib",
-    "gpu.sm_count",
-    "gpu.core_count",
-    "memory.bus_width_bits",
-    "clock.memory_max_mhz",
-    "l2.size_bytes",
-    "nvlink.link_count",
-)
+# Fields that the measurement observes by doing; a pair that differs in one of them has a measured
+# discriminator. The size of the L2 cache is none: its step is timing that was never field-run.
+MEASURABLE_FIELDS = ("memory.nominal_mib", "gpu.sm_count", "gpu.core_count")
+
+# Rates rule out only what cannot reach them: a card is excluded by being too slow for what was
+# seen, never by being faster.
+_PEAKS: dict[str, Callable[[Product], int | None]] = {
+    "memory.peak_kb_s": lambda product: product_memory_peak_kb_s(product) or None,
+    "nvlink.peak_kb_s": product_link_peak_kb_s,
+}
 
 # Differences smaller than this, in percent, do not tell two products apart: totals move with the
 # driver's era and ECC mode, clocks are compared within 1 % (rule for SM and memory clocks).
@@ -42,9 +47,8 @@ _HOW = {
     "memory.total_mib": "the memory total, measured",
     "memory.nominal_mib": "a measured capacity",
     "gpu.sm_count": "a measured SM count",
-    "memory.bus_width_bits": "a measured memory bandwidth",
-    "clock.memory_max_mhz": "a measured memory bandwidth",
-    "l2.size_bytes": "a measured L2 size",
+    "memory.peak_kb_s": "a measured memory bandwidth",
+    "nvlink.peak_kb_s": "a measured rate to a second card",
     "nvlink.link_count": "the NVLinks that exist",
     "gpu.core_count": "a measured SM count",
 }
@@ -100,6 +104,11 @@ def _ruled_out(neighbour: Product, field: str, observed: Value) -> bool:
     """Whether a neighbour has values for a field and cannot show the one observed."""
     if field == "pci.identity":
         return bool(neighbour.pci) and not _pci_fits(neighbour, str(observed))
+    if field in _PEAKS:
+        peak = _PEAKS[field](neighbour)
+        if peak is None or not isinstance(observed, int):
+            return False
+        return observed * 100 > peak * (100 + MARGIN_PERCENT)
     values = [reference.value for reference in neighbour.get(field)]
     if field == "memory.total_mib":
         values += [reference.value for reference in neighbour.get("memory.nominal_mib")]
@@ -113,6 +122,14 @@ def measured_discriminator(sold: Product, neighbour: Product) -> str:
         ours = [reference.value for reference in sold.get(field)]
         theirs = [reference.value for reference in neighbour.get(field)]
         if ours and theirs and not any(_near(field, a, b) for a in ours for b in theirs):
+            return field
+    for field, peak_of in _PEAKS.items():
+        own, other = peak_of(sold), peak_of(neighbour)
+        if (
+            own is not None
+            and other is not None
+            and own * REACHED_PERCENT > other * (100 + MARGIN_PERCENT)
+        ):
             return field
     return ""
 

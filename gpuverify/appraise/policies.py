@@ -78,6 +78,7 @@ def _policy(data: bytes, origin: str, *, built_in: bool) -> Policy:
             "condition_exit", ("attention", "defective", "never"), "defective"
         )
         or "defective",
+        measure=table.choice("measure", ("none", "quick", "full"), "none") or "none",
         may_be_consistent=table.take("may_be_consistent", bool, default=True),
         thresholds=_thresholds(table.take("thresholds", dict, {}), origin),
     )

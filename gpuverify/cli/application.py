@@ -11,6 +11,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "collect": ("gpuverify.cli.collect", "Write down what this machine says, without judging."),
     "appraise": ("gpuverify.cli.appraise", "Judge evidence files and nvidia-smi logs."),
     "record": ("gpuverify.cli.record", "Record every raw call as a redacted test case."),
+    "selftest": (
+        "gpuverify.cli.selftest",
+        "Measure a real card in full and keep the result.",
+    ),
     "rules": ("gpuverify.cli.rules", "List the rules."),
     "explain": ("gpuverify.cli.explain", "Say what a rule shows, and what it does not."),
     "products": ("gpuverify.cli.products", "List or search the products on file."),

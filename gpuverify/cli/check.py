@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import click
 
+from gpuverify.cli.measuring import measure_options
 from gpuverify.cli.options import ask, sale_options, show
 
 
 @click.command("check", short_help="Check this machine's GPUs against what was sold.")
 @sale_options
+@measure_options
 @click.option("--replay", metavar="CASE", help="Judge a recorded case instead of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 @click.option(
@@ -22,6 +24,9 @@ def command(
     count: int | None,
     policy: str,
     verbose: bool,  # noqa: FBT001 - click passes by name
+    measure: str | None,
+    nonce: str | None,
+    measure_anyway: bool,  # noqa: FBT001 - click passes by name
     replay: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
     evidence_out: str | None,
@@ -29,15 +34,18 @@ def command(
     """Check this machine's GPUs against what was sold.
 
     Reads NVML, PCI configuration space, the kernel and nvidia-smi; changes nothing on the card.
-    Run it as root where you can: PCI configuration space is closed to others.
+    Run it as root where you can: PCI configuration space is closed to others. --measure overwrites
+    the memory of every card and loads it; it says beforehand what, how long and how hot.
     """
     from gpuverify.cli.gather import gather, require_devices
+    from gpuverify.cli.measuring import Wanted
     from gpuverify.cli.output import check_writable, write_file, write_stdout
 
     if evidence_out is not None:
         check_writable(evidence_out, replace=True)
     question = ask(claim, memory, condition, count, policy, gpus)
-    evidence = gather(replay)
+    wanted = Wanted.of(measure or question.policy.measure, nonce, anyway=measure_anyway)
+    evidence = gather(replay, wanted)
     if evidence_out is not None:
         from gpuverify.codec.evidence_json import dump_evidence
 

@@ -8,16 +8,19 @@ from gpuverify.errors import PermissionRefusedError, SourceError
 from gpuverify.model.claims import Claim, ClaimStatus
 
 if TYPE_CHECKING:
+    from gpuverify.cli.measuring import Wanted
     from gpuverify.model.evidence import Evidence
 
 _ASKED = ("nvml.session", "source.nvml", "source.pci-config", "source.nvidia-smi")
 
 
-def gather(replay: str | None) -> Evidence:
+def gather(replay: str | None, wanted: Wanted | None = None) -> Evidence:
     """Collect evidence, with progress on standard error.
 
     Args:
         replay: A case to replay, None for this machine.
+        wanted: What is to be measured, None for nothing. A replay plays back what its recording
+            holds of a measurement.
     """
     from gpuverify.cli.progress import Progress
 
@@ -25,10 +28,11 @@ def gather(replay: str | None) -> Evidence:
         if replay is not None:
             from gpuverify.collect.replay import replay_case
 
-            return replay_case(replay, progress)
+            return replay_case(replay, progress, measured=wanted is not None)
         from gpuverify.collect.run import CollectOptions, collect
 
-        return collect(CollectOptions(progress=progress))
+        measure = None if wanted is None else wanted.measurer(progress)
+        return collect(CollectOptions(progress=progress, measure=measure))
 
 
 def require_devices(evidence: Evidence) -> None:

@@ -59,13 +59,6 @@ class Question:
         )
 
 
-def _measure(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """Refuse measurements, which this version does not have."""
-    if value != "none":
-        raise UsageError(f"--measure {value} is not available in this version; only none is")
-    return value
-
-
 _SALE_OPTIONS = (
     click.option(
         "--gpu",
@@ -94,15 +87,6 @@ _SALE_OPTIONS = (
         show_default=True,
         metavar="NAME|FILE",
         help="What a verdict requires: screen, standard, intake, or a TOML file.",
-    ),
-    click.option(
-        "--measure",
-        type=click.Choice(["none", "quick", "full"]),
-        default="none",
-        show_default=True,
-        callback=_measure,
-        expose_value=False,
-        help="Measurements on the card; this version has none.",
     ),
     click.option("-v", "--verbose", is_flag=True, help="List every finding."),
 )

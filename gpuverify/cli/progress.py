@@ -67,6 +67,14 @@ class Progress:
             self._timer = timer
             timer.start()
 
+    def clear(self) -> None:
+        """Take the moving line away: somebody else writes now."""
+        with self._lock:
+            self._cancel()
+            if self._shown and self._moving:
+                self._write("\r\x1b[K")
+            self._shown = False
+
     def _cancel(self) -> None:
         """Forget the step that waits to be shown."""
         if self._timer is not None:

@@ -12,7 +12,7 @@ from gpuverify.sources.host_tree import HostTree
 from gpuverify.sources.procfs import device_node_claim
 from gpuverify.sources.reading import SourceReading
 
-ORDER = ("nvml", "nvidia-smi", "procfs", "pci-config", "host")
+ORDER = ("nvml", "nvidia-smi", "procfs", "pci-config", "host", "cuda", "measured")
 """Sources in the order in which their claims stand."""
 
 _NVML_CALL = "nvmlDeviceGetHandleByIndex"

@@ -8,23 +8,39 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gpuverify import __version__
+from gpuverify.collect.measure import Measured, Measurer
 from gpuverify.collect.run import CollectOptions, collect
 from gpuverify.errors import OutputError, SourceError
+from gpuverify.model.evidence import DeviceEvidence
 from gpuverify.sources.commands import CommandRunner, SystemCommands
 from gpuverify.sources.host_tree import HostTree, MachineTree
 from gpuverify.sources.reading import SourceReading
 from gpuverify.sources.recording import NvmlCall, Origin, Recording, dump_recording
 from gpuverify.sources.recording_host import RecordingCommands, RecordingTree
+from gpuverify.sources.recording_measured import rows_of
 from gpuverify.sources.recording_nvml import load_library, swapped_library
 from gpuverify.sources.recording_proxy import RecordingNvml
 
 Progress = Callable[[str], None]
 
 _LIBRARY_NOT_FOUND = 12
+
+
+class _Kept:
+    """Measures, and keeps what came of it for the recording."""
+
+    def __init__(self, measure: Measurer) -> None:
+        self._measure = measure
+        self.readings: Mapping[str, SourceReading] = {}
+
+    def __call__(self, devices: tuple[DeviceEvidence, ...], progress: Progress | None) -> Measured:
+        measured = self._measure(devices, progress)
+        self.readings = measured.readings
+        return measured
 
 
 def record_machine(
@@ -37,6 +53,7 @@ def record_machine(
     library: object | None = None,
     host_name: str | None = None,
     progress: Progress | None = None,
+    measure: Measurer | None = None,
 ) -> Recording:
     """Run all sources once over proxies and return what was asked and answered.
 
@@ -49,6 +66,7 @@ def record_machine(
         library: A loaded NVML library; the machine's own where it is not given.
         host_name: Name to redact; the machine's own where it is not given.
         progress: Called with a line where something takes more than a second.
+        measure: Measures the cards; None to measure nothing.
 
     Raises:
         SourceError: No source yields a device.
@@ -64,6 +82,7 @@ def record_machine(
         with swapped_library(proxy) if proxy is not None else contextlib.nullcontext():
             return read_nvml(progress)
 
+    kept = None if measure is None else _Kept(measure)
     evidence = collect(
         CollectOptions(
             tree=files,
@@ -71,6 +90,7 @@ def record_machine(
             nvml=read_recorded,
             replayed=True,
             progress=progress,
+            measure=kept,
         )
     )
     if not evidence.devices:
@@ -86,6 +106,7 @@ def record_machine(
         nvidia_smi=programs.nvidia_smi,
         files=dict(sorted(files.files.items())),
         commands=tuple(programs.commands),
+        measured=() if kept is None else rows_of(kept.readings),
     )
     if not redact:
         return recording

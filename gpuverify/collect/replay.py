@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from gpuverify.collect.measure import Measurer, ReplayedMeasurer
 from gpuverify.collect.run import CollectOptions, collect
 from gpuverify.model.evidence import Evidence
 from gpuverify.sources.cases import load_case
 from gpuverify.sources.reading import SourceReading
 from gpuverify.sources.recording import Recording
 from gpuverify.sources.recording_host import ReplayedCommands, ReplayedTree, raise_unknown
+from gpuverify.sources.recording_measured import readings_of
 from gpuverify.sources.recording_nvml import ReplayedNvml, swapped_library
 
 Progress = Callable[[str], None]
@@ -22,6 +24,7 @@ def replay_recording(
     progress: Progress | None = None,
     fail: Mapping[str, int] | None = None,
     missing: tuple[str, ...] = (),
+    measure: Measurer | None = None,
 ) -> Evidence:
     """Run the sources, unchanged, over a recording.
 
@@ -31,6 +34,7 @@ def replay_recording(
         progress: Called with a line where something takes more than a second.
         fail: NVML return codes to force, see `ReplayedNvml`.
         missing: NVML symbols to be without.
+        measure: Plays back or makes the measurement; None for none.
 
     Returns:
         Evidence of class REPLAYED.
@@ -57,6 +61,7 @@ def replay_recording(
             replayed=True,
             origin=origin,
             progress=progress,
+            measure=measure,
             clock=lambda: recorded_ms,
         )
     )
@@ -64,12 +69,24 @@ def replay_recording(
     return evidence
 
 
-def replay_case(name_or_path: str, progress: Progress | None = None) -> Evidence:
+def recorded_measurement(recording: Recording) -> Measurer | None:
+    """Return what plays back the measured part of a recording, None where nothing was measured.
+
+    Args:
+        recording: The recording.
+    """
+    return ReplayedMeasurer(readings_of(recording.measured)) if recording.measured else None
+
+
+def replay_case(
+    name_or_path: str, progress: Progress | None = None, *, measured: bool = False
+) -> Evidence:
     """Run the sources, unchanged, over a case.
 
     Args:
         name_or_path: A case's name ("ga100/a100-40gb-sold-as-80gb") or the path of its folder.
         progress: Called with a line where something takes more than a second.
+        measured: Whether what was measured is played back too.
 
     Returns:
         Evidence of class REPLAYED.
@@ -79,4 +96,9 @@ def replay_case(name_or_path: str, progress: Progress | None = None) -> Evidence
         FormatError: The case is malformed, or its recording does not hold what was asked.
     """
     case = load_case(name_or_path)
-    return replay_recording(case.recording, origin=f"recording {case.name}", progress=progress)
+    return replay_recording(
+        case.recording,
+        origin=f"recording {case.name}",
+        progress=progress,
+        measure=recorded_measurement(case.recording) if measured else None,
+    )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gpuverify import __version__
 from gpuverify.collect.join import ORDER, join_devices
+from gpuverify.collect.measure import LiveMeasurer, Measurer
 from gpuverify.collect.watch import Progress, Watched
 from gpuverify.model.claims import Claim, ClaimStatus, Source
 from gpuverify.model.evidence import ClaimSet, DeviceEvidence, Evidence, EvidenceClass
@@ -62,6 +63,7 @@ class CollectOptions:
         progress: Called with a line where something takes more than a second.
         gpus: Cards that the user named. All are collected: those not named belong to the batch.
         timeouts_s: Seconds a source, where they differ from the usual ones.
+        measure: Measures the cards, or plays back what was measured; None to measure nothing.
         clock: Gives the time in milliseconds. A replay has no time of its own: only a clock that
             was given for it counts, and there 0 stands for "not known".
     """
@@ -74,6 +76,7 @@ class CollectOptions:
     progress: Progress | None = None
     gpus: tuple[str, ...] = ()
     timeouts_s: tuple[tuple[str, float], ...] = ()
+    measure: Measurer | None = None
     clock: Callable[[], int] = _wall_clock_ms
 
     def timeout_s(self, name: str) -> float:
@@ -101,6 +104,7 @@ def evidence_class(options: CollectOptions) -> EvidenceClass:
         and type(options.commands) is SystemCommands
         and options.nvml is None
         and not options.replayed
+        and (options.measure is None or type(options.measure) is LiveMeasurer)
     )
     return EvidenceClass.LIVE if own else EvidenceClass.REPLAYED
 
@@ -117,9 +121,15 @@ def collect(options: CollectOptions | None = None) -> Evidence:
     options = options or CollectOptions()
     started = options.clock()
     readings, ended = _read_all(options)
-    host = [claim for name in ORDER for claim in readings[name].host]
     devices = join_devices(readings, ended, options.tree)
     live = evidence_class(options)
+    if options.measure is not None and devices:
+        measured = options.measure(devices, options.progress)
+        readings.update(measured.readings)
+        devices = join_devices(readings, ended, options.tree)
+        if not measured.live:
+            live = EvidenceClass.REPLAYED
+    host = [claim for name in ORDER if name in readings for claim in readings[name].host]
     if live is EvidenceClass.LIVE:
         host = _timed(host, started)
         devices = tuple(

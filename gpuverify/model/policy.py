@@ -53,6 +53,7 @@ class Policy:
         signed_module: Whether an unsigned module caps the verdict.
         condition_exit: Condition state from which exit 1 is given: "attention", "defective" or
             "never".
+        measure: How much is measured where the command does not say: none, quick or full.
         may_be_consistent: False for policies that never exit 0.
         thresholds: Numbers for the rules.
     """
@@ -68,5 +69,6 @@ class Policy:
     driver_min: int = 0
     signed_module: bool = False
     condition_exit: str = "defective"
+    measure: str = "none"
     may_be_consistent: bool = True
     thresholds: Thresholds = Thresholds()

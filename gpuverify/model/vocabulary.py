@@ -161,6 +161,59 @@ _DEVICE: tuple[tuple[str, type, str], ...] = (
         _STR,
         "MIG profiles by comma, e.g. 1g.5gb:4864:14:7 (name:MiB:SMs:instances)",
     ),
+    ("cuda.driver_version", _INT, "CUDA version of the driver by cuDriverGetVersion, e.g. 12040"),
+    ("cuda.status", _STR, "how CUDA answered about the card: ok or a reason"),
+    ("gpu.sm_count", _INT, "streaming multiprocessors"),
+    ("l2.size_bytes", _INT, "L2 cache in bytes"),
+    ("measure.state", _STR, "how the measurement of the card ended: done or a reason"),
+    ("measure.foreign_processes", _INT, "processes of others on the card while it was measured"),
+    ("measure.attributed", _BOOL, "NVML showed the memory taken on this card and on no other"),
+    ("capacity.class", _STR, "what writing and reading back the memory showed"),
+    ("capacity.claimed_bytes", _INT, "memory that CUDA said the card has, in bytes"),
+    ("capacity.allocated_bytes", _INT, "memory held at once, in bytes"),
+    ("capacity.tested_bytes", _INT, "memory written and read back, in bytes"),
+    ("capacity.fold_bytes", _INT, "distance after which the memory repeats, in bytes"),
+    ("capacity.lost_offset_bytes", _INT, "bytes that were tested before the card was lost"),
+    ("capacity.slow_offset_bytes", _INT, "bytes from which the memory is far slower"),
+    ("capacity.bad_cell_count", _INT, "cells of 16 bytes that did not hold what was written"),
+    ("capacity.digest", _STR, "SHA-256 over the digests of all blocks"),
+    ("capacity.detectors", _STR, "independent checks that failed, by comma"),
+    ("fingerprint.valid", _BOOL, "every exact result that was recomputed was right"),
+    ("fingerprint.sm_count", _INT, "streaming multiprocessors that did work"),
+    ("fingerprint.sm_clock_khz", _INT, "SM clock under load in kHz"),
+    ("fingerprint.clock_agreement_ppm", _INT, "spread of three clocks, parts per million"),
+    *(
+        (f"fingerprint.{name}_milliops", _INT, f"{text} a clock and SM, in thousandths")
+        for name, text in (
+            ("fp32_fma", "FP32 multiply-adds"),
+            ("fp32_mul_add", "FP32 multiplications with a separate addition"),
+            ("fp64_fma", "FP64 multiply-adds"),
+            ("fp16_fma", "FP16 multiply-adds"),
+            ("int_mad", "integer multiply-adds"),
+            ("tensor_f16", "FP16 tensor multiply-adds"),
+            ("tensor_bf16", "BF16 tensor multiply-adds"),
+            ("tensor_tf32", "TF32 tensor multiply-adds"),
+            ("tensor_f64", "FP64 tensor multiply-adds"),
+            ("tensor_s8", "8-bit integer tensor multiply-adds"),
+            ("tensor_fp8", "FP8 tensor multiply-adds"),
+        )
+    ),
+    ("fingerprint.memory_read_kb_s", _INT, "memory read rate in kB/s"),
+    ("fingerprint.memory_write_kb_s", _INT, "memory write rate in kB/s"),
+    ("fingerprint.memory_copy_kb_s", _INT, "memory copy rate, both ways counted, in kB/s"),
+    ("fingerprint.l2_step_bytes", _INT, "size at which reads leave the L2 cache, in bytes"),
+    ("fingerprint.l2_read_kb_s", _INT, "L2 read rate in kB/s"),
+    ("fingerprint.latency_l1_millicycles", _INT, "L1 latency in thousandths of a clock"),
+    ("fingerprint.latency_l2_millicycles", _INT, "L2 latency in thousandths of a clock"),
+    ("fingerprint.latency_memory_millicycles", _INT, "memory latency, thousandths of a clock"),
+    ("fingerprint.pcie_h2d_kb_s", _INT, "PCIe rate to the card in kB/s"),
+    ("fingerprint.pcie_d2h_kb_s", _INT, "PCIe rate from the card in kB/s"),
+    ("pcie.loaded_generation", _INT, "PCIe generation while the link was loaded"),
+    ("pcie.loaded_width", _INT, "PCIe lanes while the link was loaded"),
+    ("fingerprint.peer_kb_s", _INT, "best verified copy rate to another card, one way, in kB/s"),
+    ("fingerprint.power_peak_mw", _INT, "highest power drawn under load in mW"),
+    ("fingerprint.temperature_peak_celsius", _INT, "highest temperature under load"),
+    ("fingerprint.throttle_reasons", _STR, "clock event reasons seen under load, by comma"),
     ("nvlink.link_count", _INT, "NVLinks that exist: up, down or disabled"),
     ("nvlink.active_count", _INT, "NVLinks that are up"),
     ("nvlink.link_speed_kb_s", _INT, "speed of one NVLink and direction in kB/s"),
@@ -212,6 +265,10 @@ _HOST: tuple[tuple[str, type, str], ...] = (
     ("nvidia_smi.package_match", _BOOL, "the package manager's digest fits the program"),
     ("nvidia_smi.exit_code", _INT, "exit code of nvidia-smi"),
     ("tool.sha256", _STR, "SHA-256 over gpuverify's own files"),
+    ("measure.level", _STR, "how much was measured: quick or full"),
+    ("measure.nonce", _STR, "nonce that the test patterns are keyed with, hex"),
+    ("measure.window", _BOOL, "all NVIDIA functions of the host were held at once"),
+    ("measure.unmeasured", _STR, "bus ids of NVIDIA functions that were not measured"),
     ("host.attached_gpu_count", _INT, "GPUs that the driver counts"),
     ("host.pci_gpu_count", _INT, "NVIDIA display-class PCI functions"),
     ("host.operating_system", _STR, "linux or windows"),
@@ -245,13 +302,13 @@ _HOST: tuple[tuple[str, type, str], ...] = (
     ("host.sharing_layer", _STR, "library under nvidia-smi that shows a share of the card"),
     *(
         (f"source.{name}", _STR, f"how the {name} source ended: ok or a reason")
-        for name in ("nvml", "pci-config", "procfs", "host", "nvidia-smi")
+        for name in ("nvml", "pci-config", "procfs", "host", "nvidia-smi", "cuda", "measured")
     ),
 )
 
 _UNITS = (
     ("_bytes", "B"), ("_kb_s", "kB/s"), ("_khz", "kHz"), ("_mw", "mW"), ("_bits", "bit"),
-    ("_celsius", "°C"), ("_s", "s"), ("_ms", "ms"),
+    ("_celsius", "°C"), ("_ppm", "ppm"), ("_s", "s"), ("_ms", "ms"),
 )  # fmt: skip
 
 

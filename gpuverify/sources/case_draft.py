@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from gpuverify.sources.recording import CommandEntry, FileEntry, NvmlCall, Recording
 from gpuverify.sources.recording_ctypes import Json
+from gpuverify.sources.recording_measured import MeasuredRow
 
 DEVICES = "/sys/bus/pci/devices"
 FIELD_VALUES = "nvmlDeviceGetFieldValues"
@@ -51,6 +52,7 @@ class Draft:
         files: Files by path.
         commands: Commands.
         missing: Symbols that the library lacks.
+        measured: Rows of what was measured.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -61,6 +63,7 @@ class Draft:
         self.leaves = list(smi.leaves) if smi else []
         self.files: dict[str, FileEntry] = dict(recording.files)
         self.commands: list[CommandEntry] = list(recording.commands)
+        self.measured: list[MeasuredRow] = list(recording.measured)
         self.missing = set(recording.missing)
 
     def finish(self, origin_text: str) -> Recording:
@@ -82,6 +85,7 @@ class Draft:
             nvidia_smi=None if smi is None else replace(smi, leaves=self._numbered()),
             files=self.files,
             commands=tuple(self.commands),
+            measured=tuple(self.measured),
         )
 
     def _numbered(self) -> tuple[tuple[str, str], ...]:

@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from gpuverify.model.bus_id import normal_bus_id
 from gpuverify.model.claims import Value
+from gpuverify.model.vocabulary import VOCABULARY, Scope
 from gpuverify.sources.case_claims import DEVICE_ROWS, HOST_ROWS, clear_row, set_row
 from gpuverify.sources.case_draft import Draft, EditError
 from gpuverify.sources.case_gpus import copy_gpu, drop_part
 from gpuverify.sources.case_special import SPECIAL
 from gpuverify.sources.recording import CommandEntry, FileEntry
 from gpuverify.sources.recording_ctypes import Json
+from gpuverify.sources.recording_measured import SOURCES, read_rows
 
 Edit = Mapping[str, Any]
 
@@ -209,6 +212,29 @@ def _copy(draft: Draft, edit: Edit) -> None:
         copy_gpu(draft, gpu, tuple(str(claim) for claim in keep))
 
 
+def _measured(draft: Draft, edit: Edit) -> None:
+    """Set what CUDA said or what was measured, or take it away."""
+    claim_id = _need(edit, "measured", str)
+    spec = VOCABULARY.get(claim_id)
+    speaker = str(edit.get("source", "measured"))
+    if spec is None or speaker not in SOURCES:
+        raise EditError(f"{claim_id!r} by {speaker!r} is no claim; a source is cuda or measured")
+    host = spec.scope is Scope.HOST
+    places = [""] if host else [normal_bus_id(draft.bus_id(gpu)) for gpu in _gpus(draft, edit)]
+    absent = edit.get("absent")
+    given = {"status": absent} if absent else {"value": _need(edit, "value", (str, int, bool))}
+    for place in places:
+        draft.measured = [
+            row
+            for row in draft.measured
+            if (row.bus_id, row.claim.id, row.claim.source) != (place, claim_id, SOURCES[speaker])
+        ]
+        made: dict[str, Json] = {"id": claim_id, "source": speaker, **given}
+        if place:
+            made["gpu"] = place
+        draft.measured += read_rows([made], "case.toml")
+
+
 _KINDS: dict[str, tuple[Callable[[Draft, Edit], None], frozenset[str]]] = {
     "claim": (_claim, frozenset({"gpu", "value", "absent"})),
     "nvml": (_nvml, frozenset({"gpu", "arguments", "field", "value"})),
@@ -223,6 +249,7 @@ _KINDS: dict[str, tuple[Callable[[Draft, Edit], None], frozenset[str]]] = {
     "file": (_file, frozenset({"text", "hex", "link", "node", "error", "absent", "sha256"})),
     "command": (_command, frozenset({"exit", "stdout", "stderr", "timed_out", "absent"})),
     "drop": (_drop, frozenset({"gpu"})),
+    "measured": (_measured, frozenset({"gpu", "source", "value", "absent"})),
     "copy_gpu": (_copy, frozenset({"keep", "times"})),
 }  # fmt: skip
 

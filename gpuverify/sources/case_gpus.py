@@ -170,8 +170,19 @@ def copy_gpu(draft: Draft, gpu: int, keep: tuple[str, ...] = ()) -> int:
     _copy_calls(draft, gpu, new, swaps, free[0], keep=keep)
     _copy_leaves(draft, gpu, new, swaps, free[0])
     _copy_files(draft, (bus, minor), (new_bus, new), swaps)
+    _copy_measured(draft, (long_old, long_new), swaps)
     _set_count(draft)
     return new
+
+
+def _copy_measured(draft: Draft, bus: tuple[str, str], swaps: dict[str, str]) -> None:
+    """Add what was measured of the old GPU for the new one."""
+    old, new = bus
+    for row in [row for row in draft.measured if row.bus_id == old]:
+        value = row.claim.value
+        if isinstance(value, str):
+            value = swaps.get(value, value)
+        draft.measured.append(replace(row, bus_id=new, claim=replace(row.claim, value=value)))
 
 
 def _copy_calls(

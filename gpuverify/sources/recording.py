@@ -15,6 +15,7 @@ from typing import cast
 
 from gpuverify.errors import FormatError
 from gpuverify.sources.recording_ctypes import Json
+from gpuverify.sources.recording_measured import MeasuredRow, read_rows, row_json
 
 SCHEMA = "gpuverify/recording/v1"
 UNLISTED = ("error", "absent")
@@ -149,6 +150,7 @@ class Recording:
         nvidia_smi: The nvidia-smi document, None if it was not asked.
         files: Files by absolute path.
         commands: Commands other than nvidia-smi's document.
+        measured: What CUDA said and what was measured; empty where nothing was.
     """
 
     origin: Origin
@@ -160,6 +162,7 @@ class Recording:
     nvidia_smi: SmiEntry | None = None
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     commands: tuple[CommandEntry, ...] = ()
+    measured: tuple[MeasuredRow, ...] = ()
 
 
 def _text_or_hex(data: bytes) -> dict[str, Json]:
@@ -254,6 +257,8 @@ def dump_recording(recording: Recording) -> bytes:
     )
     parts.append(f'"files":{{\n{files}\n}}')
     parts.append(f'"commands":{_lines(_command_json(entry) for entry in recording.commands)}')
+    if recording.measured:
+        parts.append(f'"measured":{_lines(row_json(row) for row in recording.measured)}')
     return ("{\n" + ",\n".join(parts) + "\n}\n").encode()
 
 
@@ -431,7 +436,7 @@ def load_recording(data: bytes, origin: str) -> Recording:
     top = _Reader(origin, cast("Json", strict_json.loads(data, origin)), "")
     top.only(
         "schema", "origin", "tool", "recorded_ms", "unlisted", "missing", "nvml", "nvidia_smi",
-        "files", "commands",
+        "files", "commands", "measured",
     )  # fmt: skip
     if top.text("schema", "") != SCHEMA:
         raise top.error(f"a recording says schema {SCHEMA!r} first")
@@ -461,4 +466,5 @@ def load_recording(data: bytes, origin: str) -> Recording:
             _read_command(origin, item, f"commands[{index}]")
             for index, item in enumerate(top.items("commands"))
         ),
+        measured=read_rows(top.items("measured"), origin),
     )

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from gpuverify.sources.recording import CommandEntry, FileEntry, NvmlCall, Recording, SmiEntry
 from gpuverify.sources.recording_ctypes import Json, bytes_of, integer_of, number, text_of
+from gpuverify.sources.recording_measured import MeasuredRow
 
 _KEPT_VARIABLES = re.compile(rb"(?:LD_\w+|PYTHON\w+|container)=")
 _KEPT_LOG = re.compile(rb"NVRM|nvidia|SEC2_DEBUG|Xid", re.IGNORECASE)
@@ -148,6 +149,9 @@ def placeholder(text: str) -> bool:
 
 def _identities(recording: Recording, names: Pseudonyms) -> None:
     """Find everything that identifies a card, in all sources."""
+    for row in recording.measured:
+        if row.claim.id == "gpu.uuid" and isinstance(row.claim.value, str):
+            names.add("uuid", row.claim.value)
     for call in recording.calls:
         if call.out:
             _call_identities(call.symbol, call.out[0], names)
@@ -283,4 +287,13 @@ def redacted(recording: Recording, *, host_name: str = "", salt: bytes | None = 
             for path, entry in recording.files.items()
         },
         commands=tuple(_command(entry, names) for entry in recording.commands),
+        measured=tuple(_measured(row, names) for row in recording.measured),
     )
+
+
+def _measured(row: MeasuredRow, names: Pseudonyms) -> MeasuredRow:
+    """Replace what identifies in a row of what was measured."""
+    claim = row.claim
+    value = names.text(claim.value) if isinstance(claim.value, str) else claim.value
+    raw_text = None if claim.raw_text is None else names.text(claim.raw_text)
+    return replace(row, claim=replace(claim, value=value, raw_text=raw_text))

@@ -26,7 +26,7 @@ NOW_MS = 1_795_262_400_000
 """The time of every appraisal here: 2026-11-21."""
 
 Kind = Literal["lie", "suspect", "honest"]
-Read = Literal["machine", "log"]
+Read = Literal["machine", "measured", "log"]
 
 ACCUSING_AXES = (Axis.IDENTITY, Axis.HISTORY, Axis.ENVIRONMENT)
 
@@ -36,7 +36,8 @@ class Appraisal:
     """One `[[appraisal]]`: what is said to be sold, and what must come of it.
 
     Attributes:
-        read: "machine": NVML, PCI, kernel and nvidia-smi of the recording. "log": its
+        read: "machine": NVML, PCI, kernel and nvidia-smi of the recording. "measured": that and
+            what was measured. "log": its
             `nvidia-smi -q -x` document alone, as somebody would send it.
         claim: Product id or name, "" for no claim.
         memory: Memory label.
@@ -127,7 +128,7 @@ def parse_expected(data: bytes, name: str) -> Expected:
     for number, row in enumerate(rows, 1):
         where = f"{name}: appraisal {number}"
         table = _read_table(dict(row), Appraisal, where)
-        if table.get("read", "machine") not in ("machine", "log"):
+        if table.get("read", "machine") not in ("machine", "measured", "log"):
             raise ValueError(f"{where}: read = {table['read']!r}")
         table["verdict"] = Verdict(table["verdict"])
         appraisals.append(Appraisal(**table))
@@ -156,8 +157,8 @@ def policy(name: str) -> Policy:
 @functools.cache
 def evidence_of(name: str, read: Read = "machine") -> Evidence:
     """Evidence of a case, collected by the real sources or read from its log alone."""
-    if read == "machine":
-        return replay_case(name)
+    if read != "log":
+        return replay_case(name, measured=read == "measured")
     smi = load_case(name).recording.nvidia_smi
     assert smi is not None
     return read_nvidia_smi_xml(xml_from_leaves(list(smi.leaves)), f"{name} (log)")

@@ -81,8 +81,12 @@ def test_short_help_of_the_table_is_the_command_s_own(name: str) -> None:
         ("check", "--count", "0"),
         ("check", "--count", "many"),
         ("check", "--measure", "some"),
-        ("check", "--measure", "full"),
-        ("check", "--measure", "quick"),
+        ("check", "--measure", "quick", "--nonce", "0a1b"),
+        ("check", "--nonce", "0a1b2c3d4e5f6071"),
+        ("check", "--measure-anyway"),
+        ("check", "--measure", "none", "--measure-anyway"),
+        ("selftest",),
+        ("selftest", "--gpu", "GPU-1", "--nonce", "x"),
         ("check", "--claim"),
         ("collect",),
         ("record",),
@@ -101,9 +105,9 @@ def test_wrong_usage_is_64(run: Run, words: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_measure_says_that_it_does_not_exist_yet(run: Run) -> None:
-    done = run("check", "--measure", "full")
-    assert "not available in this version" in done.stderr
+def test_an_option_of_measuring_says_what_it_needs(run: Run) -> None:
+    done = run("check", "--nonce", "0a1b2c3d4e5f6071")
+    assert "--nonce needs --measure" in done.stderr
     assert done.stdout == ""
 
 

@@ -77,6 +77,8 @@ def product(identity: str, pci: list[tuple[int, int | None]], **options: Any) ->
 SXM80 = {
     "gpu.name": "NVIDIA A100-SXM4-80GB",
     "gpu.core_count": 6912,
+    "gpu.sm_count": 108,
+    "l2.size_bytes": 40 * MIB,
     "gpu.compute_capability": "8.0",
     "memory.total_mib": value("memory.total_mib", 81920, driver_min=510),
     "memory.nominal_mib": 81920,
@@ -140,6 +142,7 @@ PRODUCTS = {
             values={
                 "gpu.name": "NVIDIA Graphics Device",
                 "gpu.core_count": 4480,
+                "gpu.sm_count": 70,
                 "memory.bus_width_bits": 4096,
                 "memory.nominal_mib": 8192,
                 "inforom.sku": "1001.0105",
@@ -220,6 +223,47 @@ PRODUCTS = {
     )
 }
 
+MEASURED: dict[str, Any] = {
+    "cuda:gpu.name": "NVIDIA A100-SXM4-80GB",
+    "cuda:gpu.uuid": "GPU-5c2f1b0a-1d7e-4b6a-9c31-0a4d8e7f6b52",
+    "cuda:pci.bus_id": "00000000:07:00.0",
+    "cuda:gpu.compute_capability": "8.0",
+    "cuda:gpu.sm_count": 108,
+    "cuda:l2.size_bytes": 40 * MIB,
+    "cuda:memory.total_bytes": (81920 - 801) * MIB,
+    "cuda:memory.bus_width_bits": 5120,
+    "cuda:clock.memory_max_khz": 1_593_000,
+    "cuda:clock.sm_max_khz": 1_410_000,
+    "cuda:cuda.driver_version": 12040,
+    "cuda:cuda.status": "ok",
+    "measured:measure.state": "done",
+    "measured:measure.foreign_processes": 0,
+    "measured:measure.attributed": True,
+    "measured:capacity.class": "whole",
+    "measured:capacity.claimed_bytes": (81920 - 801) * MIB,
+    "measured:capacity.allocated_bytes": 80640 * MIB,
+    "measured:capacity.tested_bytes": 80512 * MIB,
+    "measured:capacity.bad_cell_count": 0,
+    "measured:capacity.digest": "c5" * 32,
+    "measured:capacity.detectors": "",
+    "measured:fingerprint.valid": True,
+    "measured:fingerprint.sm_count": 108,
+    "measured:fingerprint.sm_clock_khz": 1_403_000,
+    "measured:fingerprint.clock_agreement_ppm": 1200,
+    "measured:fingerprint.fp32_fma_milliops": 63_700,
+    "measured:fingerprint.fp64_fma_milliops": 31_900,
+    "measured:fingerprint.int_mad_milliops": 63_100,
+    "measured:fingerprint.memory_read_kb_s": 1_771_000_000,
+    "measured:fingerprint.memory_write_kb_s": 1_869_000_000,
+    "measured:fingerprint.l2_step_bytes": 24 * MIB,
+    "measured:fingerprint.peer_kb_s": 274_000_000,
+    "measured:fingerprint.pcie_h2d_kb_s": 25_700_000,
+    "measured:pcie.loaded_generation": 4,
+    "measured:pcie.loaded_width": 16,
+    "measured:fingerprint.power_peak_mw": 391_000,
+    "measured:fingerprint.temperature_peak_celsius": 67,
+    "measured:fingerprint.throttle_reasons": "sw_power_cap",
+}
 HONEST: dict[str, Any] = {
     "nvml:gpu.name": "NVIDIA A100-SXM4-80GB",
     "nvml:gpu.architecture": "Ampere",
@@ -313,6 +357,7 @@ HONEST: dict[str, Any] = {
     "nvml:nvlink.link_count": 12,
     "nvml:nvlink.active_count": 12,
     "nvml:nvlink.link_speed_kb_s": 25_000_000,
+    **MEASURED,
 }
 HONEST_HOST: dict[str, Any] = {
     "nvml:driver.version": "550.54.14",
@@ -348,6 +393,10 @@ HONEST_HOST: dict[str, Any] = {
     "procfs:source.procfs": "ok",
     "host:source.host": "ok",
     "smi:source.nvidia-smi": "ok",
+    "measured:measure.level": "full",
+    "measured:measure.nonce": "0b" * 16,
+    "measured:measure.window": True,
+    "measured:measure.unmeasured": "",
 }
 _SOURCES = {
     "nvml": Source.NVML,

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from measured_cases import ROWS
 
 from gpuverify.model.claims import ClaimStatus
 from gpuverify.model.finding import Outcome
@@ -803,6 +809,21 @@ CASES: list[Case] = [
         },
     ),
 ]
+
+
+CASES += [
+    Case(rule, code, lie, honest, host=host, honest_host=honest_host)
+    for rule, code, lie, honest, host, honest_host in ROWS
+]
+CASES.append(
+    Case(
+        "identity.measured-sm-count",
+        "other-product",
+        {"measured:fingerprint.sm_count": 108},
+        {"measured:fingerprint.sm_count": 71},
+        options={"sold": "cmp"},
+    )
+)
 
 
 def decides(outcome: Outcome, *, caps: bool) -> bool:

@@ -9,7 +9,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = ROOT / "docs" / "commands.md"
-COMMANDS = ("", "check", "collect", "appraise", "record", "rules", "explain", "products")
+COMMANDS = (
+    "",
+    "check",
+    "collect",
+    "appraise",
+    "record",
+    "selftest",
+    "rules",
+    "explain",
+    "products",
+)
 REFDB = ("refdb", "refdb show", "refdb diff", "refdb lint")
 
 

@@ -1,0 +1,1 @@
+"""Probes that load or write the card: opt-in, bounded, announced beforehand."""

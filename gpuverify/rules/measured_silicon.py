@@ -1,0 +1,397 @@
+"""What the chip does: processors that did work, work a clock, the L2 cache; and what CUDA says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpuverify.model.claims import Basis, Claim, Source
+from gpuverify.model.finding import Axis, Code, Finding, Outcome, Rule
+from gpuverify.model.subject import Subject
+from gpuverify.rules.compare import (
+    MIB,
+    NO_PRODUCT,
+    NO_REFERENCE,
+    cite,
+    cite_reference,
+    finding,
+    name_of,
+    other_holders,
+    own_values,
+    says,
+    some,
+    values_text,
+)
+from gpuverify.rules.measured import (
+    HIDDEN,
+    REMEDY,
+    VALIDATION,
+    amount,
+    doubt_text,
+    measured,
+    measured_rule,
+    number,
+    partial_card,
+    size,
+    timing_doubt,
+    void_or_absent,
+)
+
+LANES = {
+    "6.0": 64, "6.1": 128, "6.2": 128, "7.0": 64, "7.2": 64, "7.5": 64, "8.0": 64, "8.6": 128,
+    "8.7": 128, "8.9": 128, "9.0": 128, "10.0": 128, "10.3": 128, "12.0": 128, "12.1": 128,
+}  # fmt: skip
+"""FP32 lanes of one multiprocessor: CUDA C++ Programming Guide, arithmetic instructions."""
+
+_PER_CLOCK: dict[str, dict[str, int]] = {
+    "7.0": {"fp32_fma": 64, "fp64_fma": 32, "int_mad": 64, "tensor_f16": 512},
+    "7.5": {"fp32_fma": 64, "fp64_fma": 2, "int_mad": 64},
+    "8.0": {
+        "fp32_fma": 64, "fp64_fma": 32, "int_mad": 64, "tensor_f16": 1024, "tensor_bf16": 1024,
+        "tensor_tf32": 512, "tensor_f64": 64,
+    },
+    "8.6": {"fp32_fma": 128, "fp64_fma": 2, "int_mad": 64},
+    "8.9": {"fp32_fma": 128, "fp64_fma": 2, "int_mad": 64},
+    "9.0": {"fp32_fma": 128, "fp64_fma": 64, "int_mad": 64},
+    "10.0": {"fp32_fma": 128, "fp64_fma": 64, "int_mad": 64},
+    "12.0": {"fp32_fma": 128, "fp64_fma": 2, "int_mad": 64},
+}  # fmt: skip
+"""Results a clock and multiprocessor: CUDA C++ Programming Guide, arithmetic instructions; tensor
+rates of V100 and A100 by their architecture whitepapers. Later chips reach theirs with other
+instructions than the portable ones that are measured."""
+
+_MEASURED_RATES = (
+    "fp32_fma", "fp64_fma", "int_mad", "tensor_f16", "tensor_bf16", "tensor_tf32", "tensor_f64",
+)  # fmt: skip
+
+_BAND_PERCENT = 15
+_GUIDE = "https://docs.nvidia.com/cuda/cuda-c-programming-guide/ (arithmetic instructions)"
+
+
+def _check_census(subject: Subject, rule: Rule) -> Iterator[Finding]:
+    """Compare the multiprocessors that did work with the product's and with CUDA's word."""
+    product = subject.product
+    claim = measured(subject, "fingerprint.sm_count")
+    seen = number(claim)
+    if seen is None:
+        yield void_or_absent(rule, claim)
+        return
+    said = f"{seen} multiprocessors did work"
+    word = subject.read("gpu.sm_count", Source.CUDA)
+    told = number(word)
+    if told is not None and told != seen:
+        # Blocks are dealt out over all of them: one that never appears does not exist, unless
+        # the program was given a share of the card.
+        code = "hidden" if partial_card(subject) else "cuda-differs"
+        yield finding(
+            rule,
+            code,
+            observed=said,
+            expected=f"{told}, as CUDA says",
+            basis=Basis.MEASURED,
+            claims=cite(claim, word),
+        )
+    if product is None:
+        yield finding(rule, "no-product")
+        return
+    own = own_values(subject, "gpu.sm_count")
+    if not own:
+        yield finding(
+            rule, "no-reference", observed=said, expected=product.name, claims=cite(claim)
+        )
+        yield from _lanes(subject, rule, claim, seen)
+        return
+    counts = [value.value for value in own if isinstance(value.value, int)]
+    holders = other_holders(subject, "gpu.sm_count", seen)
+    if seen in counts:
+        code = "own-value"
+    elif partial_card(subject):
+        code = "hidden"
+    elif seen < min(counts):
+        code = "fewer"
+    else:
+        code = "other-product" if holders else "never-seen"
+    if code != "own-value" and holders:
+        said += f", as {some(holders)} has"
+    yield finding(
+        rule,
+        code,
+        observed=said,
+        expected=values_text(own),
+        basis=Basis.MEASURED,
+        claims=cite(claim),
+        reference=cite_reference(own),
+        field="gpu.sm_count" if code == "own-value" else "",
+        value=seen if code == "own-value" else None,
+    )
+    if code == "own-value":
+        yield from _lanes(subject, rule, claim, seen)
+
+
+def _lanes(subject: Subject, rule: Rule, claim: Claim, seen: int) -> Iterator[Finding]:
+    """Pass the lanes that follow from the multiprocessors, where the product has as many."""
+    capability = subject.read("gpu.compute_capability", Source.CUDA, Source.NVML)
+    lanes = LANES.get(str(capability.value))
+    own = own_values(subject, "gpu.core_count")
+    if lanes is None or not any(value.value == seen * lanes for value in own):
+        return
+    yield finding(
+        rule,
+        "own-lanes",
+        observed=f"{seen} multiprocessors of {lanes} lanes",
+        expected=values_text(own),
+        basis=Basis.MEASURED,
+        claims=cite(claim, capability),
+        reference=cite_reference(own),
+        field="gpu.core_count",
+        value=seen * lanes,
+    )
+
+
+CENSUS = measured_rule(
+    rule_id="identity.measured-sm-count",
+    title="Multiprocessors that did work against the product's",
+    axis=Axis.IDENTITY,
+    codes=(
+        Code(id="own-value", outcome=Outcome.PASS, text="{observed}; the product has {expected}."),
+        Code(
+            id="own-lanes",
+            outcome=Outcome.PASS,
+            text="{observed}, the FP32 lanes of the product: {expected}.",
+        ),
+        Code(id="fewer", outcome=Outcome.FAIL, text="{observed}; the product has {expected}."),
+        Code(
+            id="other-product",
+            outcome=Outcome.FAIL,
+            text="{observed}; the product has {expected}.",
+        ),
+        Code(
+            id="cuda-differs",
+            outcome=Outcome.FAIL,
+            text="{observed}; expected {expected}: the driver names processors that are not there.",
+        ),
+        Code(
+            id="never-seen",
+            outcome=Outcome.INCONCLUSIVE,
+            text="{observed}; on file: {expected}.",
+        ),
+        HIDDEN,
+        NO_REFERENCE,
+        NO_PRODUCT,
+    ),
+    check=_check_census,
+    shows="So many multiprocessors ran a part of the work, counted by the number that each gives "
+    "of itself, with exact results. A product has a fixed number.",
+    limit="Products with equal numbers are not told apart: A800 from A100, H800 from H100.",
+    near_miss="A MIG slice or an MPS share runs on fewer.",
+    references=(
+        "PTX ISA, special registers (%smid, %nsmid)",
+        "https://github.com/te42kyfo/gpu-benches (multiprocessors of data-centre cards)",
+    ),
+)
+
+
+def _word(name: str) -> str:
+    """Return the name of an operation for people."""
+    return name.replace("_", " ")
+
+
+def _check_ops(subject: Subject, rule: Rule) -> Iterator[Finding]:
+    """Compare work a clock with what the chip's generation does."""
+    capability = subject.read("gpu.compute_capability", Source.CUDA, Source.NVML)
+    table = _PER_CLOCK.get(str(capability.value))
+    claims = {name: measured(subject, f"fingerprint.{name}_milliops") for name in _MEASURED_RATES}
+    found = {name: value for name, claim in claims.items() if (value := number(claim)) is not None}
+    if not found:
+        yield void_or_absent(rule, claims["fp32_fma"])
+        return
+    doubt = timing_doubt(subject)
+    if doubt is not None:
+        yield finding(rule, "void", observed=doubt_text(doubt), claims=cite(doubt))
+        return
+    said = ", ".join(f"{_word(name)} {value / 1000:.1f}" for name, value in found.items())
+    cited = cite(*(claims[name] for name in found))
+    known = {name: table[name] for name in found if table is not None and name in table}
+    if not known:
+        yield finding(rule, "no-reference", observed=said, expected=name_of(subject), claims=cited)
+        return
+    expected = ", ".join(f"{_word(name)} {value}" for name, value in known.items())
+    odd = [
+        name
+        for name, value in known.items()
+        if abs(found[name] - value * 1000) * 100 > value * 1000 * _BAND_PERCENT
+    ]
+    yield finding(
+        rule,
+        "unusual" if odd else "usual",
+        observed=f"{said} a clock and multiprocessor",
+        expected=f"{expected} ({VALIDATION})",
+        basis=Basis.MEASURED,
+        claims=cited,
+        reference=(_GUIDE,),
+    )
+
+
+OPS = measured_rule(
+    rule_id="identity.measured-operations",
+    title="Work a clock and multiprocessor against the chip's generation",
+    axis=Axis.IDENTITY,
+    codes=(
+        Code(id="usual", outcome=Outcome.PASS, text="{observed}; expected {expected}."),
+        Code(
+            id="unusual",
+            outcome=Outcome.NOTE,
+            text="{observed}; expected {expected}. Mining chips throttle multiply-adds, export "
+            "versions FP64. A note at most until cards were measured in the field.",
+        ),
+        NO_REFERENCE,
+    ),
+    check=_check_ops,
+    shows="The chip does as much a clock as its generation does.",
+    limit="Timing that was never compared with a real card: it accuses nobody and excludes no "
+    "neighbour.",
+    near_miss="A card whose clock falls under load: work is counted by the clock.",
+    references=(_GUIDE, "https://github.com/GypsumLabs/cmp170hx-zh (throttled multiply-adds)"),
+)
+
+
+def _check_l2(subject: Subject, rule: Rule) -> Iterator[Finding]:
+    """Compare the size at which reads leave the L2 cache with its size."""
+    claim = measured(subject, "fingerprint.l2_step_bytes")
+    seen = number(claim)
+    if seen is None:
+        yield void_or_absent(rule, claim, remedy=REMEDY.replace("quick", "full"))
+        return
+    doubt = timing_doubt(subject)
+    if doubt is not None:
+        yield finding(rule, "void", observed=doubt_text(doubt), claims=cite(doubt))
+        return
+    said = f"reads leave the L2 cache at {size(seen)}"
+    own = own_values(subject, "l2.size_bytes")
+    sizes = [value.value for value in own if isinstance(value.value, int)]
+    if not sizes:
+        yield finding(
+            rule, "no-reference", observed=said, expected=name_of(subject), claims=cite(claim)
+        )
+        return
+    # Half of it is near on chips with two partitions; steps double between the sizes tried.
+    fits = any(value * 4 <= seen * 10 and seen <= value * 2 for value in sizes)
+    yield finding(
+        rule,
+        "usual" if fits else "unusual",
+        observed=said,
+        expected=f"{', '.join(f'{value // MIB} MiB' for value in sizes)} ({VALIDATION})",
+        basis=Basis.MEASURED,
+        claims=cite(claim),
+        reference=cite_reference(own),
+    )
+
+
+L2 = measured_rule(
+    rule_id="identity.measured-l2",
+    title="L2 cache by its step in latency",
+    axis=Axis.IDENTITY,
+    codes=(
+        Code(id="usual", outcome=Outcome.PASS, text="{observed}; on file: {expected}."),
+        Code(
+            id="unusual",
+            outcome=Outcome.NOTE,
+            text="{observed}; on file: {expected}. A note at most until cards were measured in "
+            "the field.",
+        ),
+        NO_REFERENCE,
+    ),
+    check=_check_l2,
+    shows="A random walk through memory becomes slower where the product's L2 cache ends.",
+    limit="Timing that was never compared with a real card; steps are coarse.",
+    near_miss="Chips with two partitions show a first step at half of the size.",
+    references=("https://github.com/te42kyfo/gpu-benches (gpu-latency, gpu-l2-cache)",),
+)
+
+
+def _text(claim: Claim) -> str:
+    """Return a text claim without NVIDIA's prefix."""
+    return str(claim.value).strip().removeprefix("NVIDIA ").upper()
+
+
+def _contradictions(subject: Subject) -> tuple[list[str], list[Claim]]:
+    """Return what CUDA says differently, and every claim that was compared."""
+    differing: list[str] = []
+    compared: list[Claim] = []
+    product = subject.product
+    for claim_id, ppm in (
+        ("gpu.uuid", None), ("gpu.name", None), ("pci.bus_id", None),
+        ("gpu.compute_capability", None), ("memory.bus_width_bits", 0),
+        ("clock.memory_max_khz", 10_000), ("clock.sm_max_khz", 10_000),
+    ):  # fmt: skip
+        if claim_id == "clock.sm_max_khz" and (product is None or not product.has("datacenter")):
+            continue
+        cuda = subject.read(claim_id, Source.CUDA)
+        other = subject.read(claim_id, Source.NVML, Source.NVIDIA_SMI, Source.PROCFS)
+        if not cuda.ok or not other.ok:
+            continue
+        compared += [cuda, other]
+        if ppm is None:
+            same = _text(cuda) == _text(other)
+        else:
+            left, right = amount(cuda) or 0, amount(other) or 0
+            same = abs(left - right) * 1_000_000 <= max(left, right) * ppm
+        if not same:
+            differing.append(f"{says(cuda)}, {says(other)}")
+    differing += _total_contradiction(subject, compared)
+    return differing, compared
+
+
+def _total_contradiction(subject: Subject, compared: list[Claim]) -> list[str]:
+    """Compare CUDA's total, which is NVML's without the reserve."""
+    cuda, total = (
+        subject.read("memory.total_bytes", Source.CUDA),
+        subject.read("memory.total_bytes", Source.NVML, Source.NVIDIA_SMI),
+    )
+    held, whole = number(cuda), number(total)
+    if held is None or whole is None or partial_card(subject):
+        return []
+    compared += [cuda, total]
+    reserve = amount(subject.read("memory.reserved_bytes"))
+    low = whole - (reserve if reserve is not None else whole // 10) - 64 * MIB
+    return [] if low <= held <= whole else [f"{says(cuda)}, {says(total)}"]
+
+
+def _check_cuda(subject: Subject, rule: Rule) -> Iterator[Finding]:
+    """Compare what CUDA says of the card with what NVML and the kernel say."""
+    differing, compared = _contradictions(subject)
+    if not compared:
+        yield void_or_absent(rule, subject.read("gpu.uuid", Source.CUDA))
+        return
+    yield finding(
+        rule,
+        "differs" if differing else "agree",
+        observed="; ".join(differing) or f"{len(compared) // 2} values",
+        basis=Basis.CROSS_CHECKED,
+        claims=cite(*compared),
+    )
+
+
+CUDA = measured_rule(
+    rule_id="identity.cuda-cross-check",
+    title="What CUDA says of the card against NVML, kernel and PCI",
+    axis=Axis.IDENTITY,
+    codes=(
+        Code(id="agree", outcome=Outcome.PASS, text="CUDA agrees in {observed}."),
+        Code(
+            id="differs",
+            outcome=Outcome.FAIL,
+            text="CUDA and NVML contradict each other: {observed}.",
+        ),
+    ),
+    check=_check_cuda,
+    shows="Two interfaces of the driver tell one story.",
+    limit="One driver stands behind both.",
+    near_miss="SM clocks are compared on data-centre products alone, within 1 %: CUDA and NVML "
+    "count boost differently elsewhere. CUDA's total leaves the reserve out.",
+    references=(
+        "cuda.h, CUdevice_attribute",
+        "https://docs.nvidia.com/cuda/cuda-driver-api/ (cuDeviceGetAttribute, cuDeviceTotalMem)",
+    ),
+)
+
+RULES = (CUDA, CENSUS, OPS, L2)
