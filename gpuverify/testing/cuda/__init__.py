@@ -6,7 +6,7 @@ rates, exact and without noise; wall time is the CPU's own. What is absent: cach
 results, ECC, power, temperature, the driver's own bugs.
 """
 
-from gpuverify.testing.cuda.fake import FakeCuda, default_cache, fake_cuda, prepare
+from gpuverify.testing.cuda.fake import FakeCuda, fake_cuda
 from gpuverify.testing.cuda.presets import card, preset_names
 from gpuverify.testing.cuda.profile import CardProfile, Faults, Rates
 from gpuverify.testing.cuda.toolchain import NoCompilerError
@@ -18,8 +18,6 @@ __all__ = [
     "NoCompilerError",
     "Rates",
     "card",
-    "default_cache",
     "fake_cuda",
-    "prepare",
     "preset_names",
 ]
