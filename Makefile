@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint types laws tests matrix bench generate fuzz clean
+.PHONY: run test lint types laws tests matrix bench generate corpus fuzz clean
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "gpuverify needs Python 3.10 or newer; call: make PYTHON=/path/to/python3")'
@@ -54,6 +54,10 @@ bench: $(STAMP)
 # Everything that is generated and committed; a test fails where it is not current.
 generate: $(STAMP)
 	$(BIN)/python tests/tools/generate_all.py
+
+# What comes of each real read-out in GPUVERIFY_CORPUS.
+corpus: $(STAMP)
+	@$(BIN)/python tests/tools/corpus_table.py
 
 fuzz: $(STAMP)
 	GPUVERIFY_FUZZ_SECONDS=$${GPUVERIFY_FUZZ_SECONDS:-600} $(BIN)/pytest -q tests -k fuzz
