@@ -14,7 +14,7 @@ from gpuverify.model.peaks import (
     product_memory_peak_kb_s,
 )
 from gpuverify.model.policy import Policy
-from gpuverify.model.product import Product
+from gpuverify.model.product import Product, ProductKey
 from gpuverify.model.verdict import Neighbour
 
 # Fields that the measurement observes by doing; a pair that differs in one of them has a measured
@@ -96,12 +96,13 @@ def excludes(finding: Finding, neighbour: Product) -> bool:
     """
     if finding.outcome is not Outcome.PASS or not finding.field or finding.observed_value is None:
         return False
-    return _ruled_out(neighbour, finding.field, finding.observed_value)
+    return _ruled_out(neighbour.key, finding.field, finding.observed_value)
 
 
 @functools.lru_cache(maxsize=4096, typed=True)  # 1 and True are equal, and are not the same
-def _ruled_out(neighbour: Product, field: str, observed: Value) -> bool:
+def _ruled_out(key: ProductKey, field: str, observed: Value) -> bool:
     """Whether a neighbour has values for a field and cannot show the one observed."""
+    neighbour = key.product
     if field == "pci.identity":
         return bool(neighbour.pci) and not _pci_fits(neighbour, str(observed))
     if field in _PEAKS:
@@ -115,9 +116,15 @@ def _ruled_out(neighbour: Product, field: str, observed: Value) -> bool:
     return bool(values) and not any(_near(field, value, observed) for value in values)
 
 
-@functools.lru_cache(maxsize=1024)
 def measured_discriminator(sold: Product, neighbour: Product) -> str:
     """Return a field by which a measurement can tell two products apart, "" if none is on file."""
+    return _measured_discriminator(sold.key, neighbour.key)
+
+
+@functools.lru_cache(maxsize=1024)
+def _measured_discriminator(sold_key: ProductKey, neighbour_key: ProductKey) -> str:
+    """Return the first field that can be measured and tells two products apart."""
+    sold, neighbour = sold_key.product, neighbour_key.product
     for field in MEASURABLE_FIELDS:
         ours = [reference.value for reference in sold.get(field)]
         theirs = [reference.value for reference in neighbour.get(field)]
@@ -135,8 +142,9 @@ def measured_discriminator(sold: Product, neighbour: Product) -> str:
 
 
 @functools.lru_cache(maxsize=1024)
-def _needs(sold: Product, neighbour: Product, basis: Basis) -> str:
+def _needs(sold_key: ProductKey, neighbour_key: ProductKey, basis: Basis) -> str:
     """Say what would rule a neighbour out at a basis."""
+    sold, neighbour = sold_key.product, neighbour_key.product
     field = measured_discriminator(sold, neighbour)
     if basis.at_least(Basis.MEASURED):
         return _HOW[field] if field else "the card's own signature"
@@ -191,7 +199,7 @@ def exclusions(
                 product=neighbour.id,
                 excluded_by=best.rule if best is not None else "",
                 basis=best.basis if best is not None else None,
-                needs="" if enough else _needs(sold, neighbour, wanted),
+                needs="" if enough else _needs(sold.key, neighbour.key, wanted),
             )
         )
     return tuple(result)

@@ -76,6 +76,20 @@ class PciIdentity:
     subsystem_device_id: int | None = None
 
 
+class ProductKey:
+    """Stands for one product object where answers about it are kept.
+
+    Products are equal where all of their values are, and there are hundreds: too dear to compare at
+    each look-up. A key is itself alone, so another database's product never finds the answers.
+    """
+
+    __slots__ = ("product",)
+
+    def __init__(self, product: Product) -> None:
+        """Stand for `product`."""
+        self.product = product
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
     """A sellable thing.
@@ -101,6 +115,7 @@ class Product:
         traits: Closed set of words that decide which rules apply: "datacenter", "ecc", "inforom",
             "gpu-part-number", "row-remap", "page-retirement", "mig", "nvlink", "nvlink-bridge",
             "shared-serial", "coherent", "device-certificate".
+        key: Stands for this very object where answers about it are kept.
     """
 
     id: str
@@ -120,6 +135,7 @@ class Product:
     pci: tuple[PciIdentity, ...] = ()
     values: tuple[ReferenceValue, ...] = ()
     traits: frozenset[str] = frozenset()
+    key: ProductKey = dataclasses.field(init=False, repr=False, compare=False)
     _fields: Mapping[str, tuple[ReferenceValue, ...]] = dataclasses.field(
         init=False, repr=False, compare=False
     )
@@ -130,10 +146,7 @@ class Product:
         for value in self.values:
             fields.setdefault(value.field, []).append(value)
         object.__setattr__(self, "_fields", {key: tuple(found) for key, found in fields.items()})
-
-    def __hash__(self) -> int:
-        """Hash by id: look-ups by product are frequent, and a product has hundreds of values."""
-        return hash(self.id)
+        object.__setattr__(self, "key", ProductKey(self))
 
     def get(self, field: str) -> tuple[ReferenceValue, ...]:
         """Return the reference values of one field, in file order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 from gpuverify.model.claims import Claim, Source, Value
@@ -12,7 +11,6 @@ from gpuverify.model.product import Product, Recognition, ReferenceIndex, Refere
 from gpuverify.model.sale import SaleItem
 
 
-@functools.lru_cache(maxsize=4096)
 def accepted(product: Product, board: Product | None, field: str) -> tuple[ReferenceValue, ...]:
     """Reference values that fit a product: its own, and those of a board it is shipped as.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.part_numbers import driver_branch
-from gpuverify.model.product import Product, ReferenceValue
+from gpuverify.model.product import Product, ProductKey, ReferenceValue
 from gpuverify.model.subject import Subject, accepted
 from gpuverify.model.vocabulary import VOCABULARY
 from gpuverify.rules.kept import (
@@ -184,10 +184,16 @@ def fits(value: ReferenceValue, *, driver: int | None, ecc: bool | None) -> bool
 
 def own_values(subject: Subject, field: str) -> tuple[ReferenceValue, ...]:
     """Return the product's values of a field that hold for this driver and ECC mode."""
-    return _fitting(subject.product, subject.recognition.product, field, _setting_of(subject))
+    return _fitting(*_keys(subject), field, _setting_of(subject))
 
 
 _Setting = tuple[int | None, bool | None]
+
+
+def _keys(subject: Subject) -> tuple[ProductKey | None, ProductKey | None]:
+    """Return the keys of the product compared with and of the one recognised."""
+    product, board = subject.product, subject.recognition.product
+    return product.key if product else None, board.key if board else None
 
 
 def _setting_of(subject: Subject) -> _Setting:
@@ -197,11 +203,11 @@ def _setting_of(subject: Subject) -> _Setting:
 
 @functools.lru_cache(maxsize=4096)
 def _fitting(
-    product: Product | None, board: Product | None, field: str, setting: _Setting
+    sold: ProductKey | None, board: ProductKey | None, field: str, setting: _Setting
 ) -> tuple[ReferenceValue, ...]:
     """Return the values that fit the product, this driver and this ECC mode."""
     driver, ecc = setting
-    values = () if product is None else accepted(product, board, field)
+    values = accepted(sold.product, board.product if board else None, field) if sold else ()
     return tuple(value for value in values if fits(value, driver=driver, ecc=ecc))
 
 
@@ -433,8 +439,7 @@ def compare_value(
     """
     cited = cite(*claims)
     own, expected, matched, reference = _against_own(
-        subject.product, subject.recognition.product, field, _setting_of(subject),
-        value, unit, tolerance_percent,
+        *_keys(subject), field, _setting_of(subject), value, unit, tolerance_percent
     )  # fmt: skip
     if not own:
         return finding(rule, "no-reference", observed=said, expected=name_of(subject), claims=cited)
@@ -474,8 +479,8 @@ _Against = tuple[tuple[ReferenceValue, ...], str, tuple[ReferenceValue, ...], tu
 
 @functools.lru_cache(maxsize=4096)
 def _against_own(
-    product: Product | None,
-    board: Product | None,
+    sold: ProductKey | None,
+    board: ProductKey | None,
     field: str,
     setting: _Setting,
     value: Value,
@@ -483,6 +488,6 @@ def _against_own(
     tolerance_percent: int,
 ) -> _Against:
     """Return the product's own values, as text, those that match, and what is to be cited."""
-    own = _fitting(product, board, field, setting)
+    own = _fitting(sold, board, field, setting)
     matched = tuple(v for v in own if _matches(value, v, tolerance_percent))
     return own, values_text(own, unit), matched, cite_reference(matched or own)

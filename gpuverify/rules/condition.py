@@ -328,8 +328,9 @@ _CORRECTABLE = tuple(
 def _check_errors(subject: Subject) -> Iterator[Finding]:
     """Judge error counters: uncorrectable ones ask for attention, corrected ones are a remark."""
     rule = ECC_ERRORS
-    hard = [subject.read(name) for name in _UNCORRECTABLE]
-    soft = [subject.read(name) for name in _CORRECTABLE]
+    read_claim = subject.device.claims.read
+    hard = [read_claim(name) for name in _UNCORRECTABLE]
+    soft = [read_claim(name) for name in _CORRECTABLE]
     if not_for := lacks_trait(rule, subject, "ecc", (*hard, *soft)):
         yield not_for
         return

@@ -26,11 +26,12 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def run(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "80"}
+    environment = {**os.environ, "NO_COLOR": "1", "COLUMNS": "80", "PYTHONUTF8": "1"}
     return subprocess.run(
         [sys.executable, "-m", "gpuverify", *arguments],
         capture_output=True,
         text=True,
+        encoding="utf-8",
         check=False,
         env={**environment, "PYTHONPATH": str(ROOT)},
         cwd=folder or ROOT,

@@ -28,7 +28,13 @@ def help_text(command: str) -> str:
     environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}
     arguments = [sys.executable, "-m", "gpuverify", *command.split(), "--help"]
     done = subprocess.run(
-        arguments, capture_output=True, text=True, check=True, env=environment, cwd=ROOT
+        arguments,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=True,
+        env=environment,
+        cwd=ROOT,
     )
     return done.stdout.replace("python -m gpuverify", "gpuverify")
 
