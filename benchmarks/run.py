@@ -24,9 +24,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.parsers import expat
+
+if TYPE_CHECKING:
+    from gpuverify.model.finding import Finding
+    from gpuverify.model.policy import Policy
+    from gpuverify.model.sale import SaleClaim
+    from gpuverify.model.subject import Subject
+    from gpuverify.refdb import Database
 
 CASE = "ga100/a100-sxm4-80gb-x8"
 CASE_CLAIM, CORPUS_CLAIM = "a100-sxm4-80gb", "h100-sxm5-80gb"
@@ -192,9 +200,9 @@ def _many_files(files: list[bytes], product: str, bare: float, rounds: int) -> N
 
 def _rule_costs(
     files: list[bytes],
-    claim: object,
-    policy: object,
-    database: object,
+    claim: SaleClaim,
+    policy: Policy,
+    database: Database,
     bare: float,
     rounds: int,
 ) -> None:
@@ -206,15 +214,15 @@ def _rule_costs(
     subjects = [
         subject
         for data in files[:4]
-        for subject in engine._subjects(  # type: ignore[arg-type]  # noqa: SLF001
+        for subject in engine._subjects(  # noqa: SLF001 - measured from within
             read_evidence(data, "bench"), claim, policy, database, None, 1
         )
     ]
 
-    def checked(check: Callable[..., object]) -> Callable[[], None]:
+    def checked(check: Callable[[Subject], Iterable[Finding]]) -> Callable[[], None]:
         def run() -> None:
             for subject in subjects:
-                list(check(subject))  # type: ignore[call-overload]
+                list(check(subject))
 
         return run
 
