@@ -74,7 +74,7 @@ class Code:
         outcome: What it means.
         text: One sentence; `{observed}` and `{expected}` may stand in it.
         caps: Whether the code, although no accusation, holds the verdict at unverified
-            (an environment cap, rule-design 31).
+            (an environment cap).
         defective: Whether a condition finding means a defect by the maker's own criterion.
         used: Whether a finding shows that the card was in use.
     """

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = sorted((ROOT / "gpuverify").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 FILE_LINES = 500
 FUNCTION_LINES = 80
 
@@ -69,3 +70,8 @@ def test_public_functions_have_docstrings() -> None:
         for node in tree.body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and not node.name.startswith("_"):
                 assert ast.get_docstring(node), f"{path.name}: {node.name}"
+
+
+def test_tests_stay_small_too() -> None:
+    long = [path.name for path in TESTS if path.read_text("utf-8").count("\n") > FILE_LINES]
+    assert long == []

@@ -32,9 +32,6 @@ def only(findings: list[Finding]) -> Finding:
     return findings[0]
 
 
-# -- product
-
-
 def test_an_exact_pair_passes_with_its_ids(bench: Any) -> None:
     finding = only(bench.run("identity.product", ids(0x20B2, 0x147F)))
     assert (finding.code, finding.basis) == ("match", Basis.REPORTED)

@@ -4,95 +4,24 @@ from __future__ import annotations
 
 import errno
 import shutil
-import struct
-import subprocess
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from host_support import KEY, LOG, MODINFO, RELEASE, Commands, host, root, write
 
 from gpuverify.model.claims import ClaimStatus, Source
 from gpuverify.model.evidence import ClaimSet
 from gpuverify.model.vocabulary import VOCABULARY, Scope
 from gpuverify.sources.commands import CommandOutput
 from gpuverify.sources.host import read_host
-from gpuverify.sources.host_elf import intercepts_files, provides_driver_api
 from gpuverify.sources.host_process import process_claims
 from gpuverify.sources.host_tree import MachineTree
 
-RELEASE = "5.15.0-113-generic"
-KEY = "00000000:07:00.0"
-LOG = (
-    b"6,100,5,-;NVRM: loading NVIDIA UNIX x86_64 Kernel Module  550.54.14\n"
-    b"3,101,6,-;NVRM: Xid (PCI:0000:3b:00): 63, pid=1234, name=python\n"
-    b"3,102,7,-;NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.\n"
-    b"3,103,8,-;NVRM: Xid (PCI:0000:af:00.0): 63, pid='<unknown>'\n"
-)
-
-
-class Commands:
-    """Answers by the end of the command line; absent where nothing fits."""
-
-    def __init__(self, **answers: CommandOutput) -> None:
-        self.answers = answers
-        self.asked: list[tuple[str, ...]] = []
-
-    def run(self, argv: tuple[str, ...], timeout_s: float, limit: int) -> CommandOutput:
-        self.asked.append(argv)
-        name = argv[0].rsplit("/", 1)[-1].replace("-", "_")
-        return self.answers.get(name, CommandOutput(exit_code=None, error=errno.ENOENT))
-
-
-def write(root: Path, path: str, content: str | bytes = "") -> Path:
-    """Write one file below a root."""
-    file = root / path.lstrip("/")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content.encode() if isinstance(content, str) else content)
-    return file
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """An honest bare-metal server with a DKMS driver."""
-    files: dict[str, str | bytes] = {
-        "/proc/sys/kernel/ostype": "Linux\n",
-        "/proc/sys/kernel/osrelease": RELEASE + "\n",
-        "/proc/sys/kernel/tainted": "12289\n",
-        "/sys/module/nvidia/version": "550.54.14\n",
-        "/sys/module/nvidia/srcversion": "5D4F2A8E1B3C6D7E8F90A1B\n",
-        "/sys/module/nvidia/taint": "POE\n",
-        "/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c": b"\6\0\0\0\1",
-        "/sys/kernel/security/lockdown": "none [integrity] confidentiality\n",
-        f"/lib/modules/{RELEASE}/updates/dkms/nvidia.ko": b"\x7fELF",
-        "/proc/modules": "nvidia 54000000 0 - Live 0x0000000000000000 (POE)\n",
-        "/proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu vme sse2\n\nprocessor\t: 1\n",
-        "/sys/class/dmi/id/sys_vendor": "Supermicro\n",
-        "/sys/class/dmi/id/product_name": "SYS-420GP-TNAR\n",
-        "/proc/1/environ": b"HOME=/\0TERM=linux\0",
-        "/proc/1/cgroup": "0::/init.scope\n",
-        "/proc/self/cgroup": "0::/user.slice\n",
-        "/proc/self/environ": b"HOME=/root\0PATH=/usr/bin\0",
-        "/proc/self/status": "Name:\tpython3\nTracerPid:\t0\n",
-        "/proc/self/mountinfo": (
-            "22 27 0:21 / /proc rw - proc proc rw\n23 27 0:22 / /sys rw - sysfs sysfs rw\n"
-            "24 27 0:6 / /dev rw shared:2 - devtmpfs udev rw\n27 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
-        ),
-        "/proc/driver/nvidia/gpus/0000:07:00.0/information": "Device Minor: \t 3\n",
-        "/dev/kmsg": LOG,
-        "/usr/sbin/modinfo": b"\x7fELF",
-    }
-    for path, content in files.items():
-        write(tmp_path, path, content)
-    return tmp_path
-
-
-MODINFO = CommandOutput(exit_code=0, stdout=b"DKMS module signing key\n")
-
-
-def host(root: Path, **answers: CommandOutput) -> ClaimSet:
-    """Read the root and return its host claims."""
-    answers.setdefault("modinfo", MODINFO)
-    return ClaimSet(tuple(read_host(MachineTree(root), Commands(**answers)).host))
+__all__ = ["root"]  # a fixture
 
 
 def test_an_honest_server(root: Path) -> None:
@@ -408,107 +337,6 @@ def test_python_hooks(root: Path) -> None:
         "/site/site-packages/hook.pth",
         "/other/usercustomize",
     ]
-
-
-@pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], bytes]:
-    """Compile C to a shared object."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    folder = tmp_path_factory.mktemp("objects")
-
-    def build(source: str) -> bytes:
-        code, out = folder / "a.c", folder / "a.so"
-        code.write_text(source)
-        subprocess.run(
-            [compiler, "-shared", "-fPIC", "-o", str(out), str(code)], check=True, timeout=60
-        )
-        return out.read_bytes()
-
-    return build
-
-
-def test_object_that_provides_and_one_that_calls(objects: Callable[[str], bytes]) -> None:
-    provides = objects("int nvmlInit_v2(void) { return 0; }")
-    calls = objects("int nvmlInit_v2(void); int cuInit(unsigned); int f(void)"
-                    "{ return nvmlInit_v2() + cuInit(0); }")  # fmt: skip
-    names = objects('const char *f(void) { return "nvmlInit_v2 cuInit"; }')
-    assert provides_driver_api(provides)
-    assert provides_driver_api(objects("int cuDeviceTotalMem_v2(void) { return 0; }"))
-    assert not provides_driver_api(calls)
-    assert not provides_driver_api(names)
-    assert provides_driver_api(provides[: len(provides) // 2])  # no symbol table: by the names
-
-
-@pytest.mark.parametrize(
-    ("data", "expected"),
-    [
-        (b"", False),
-        (b"#!/bin/sh\nnvmlInit", True),
-        (b"\x7fELF\x02\x01" + b"\xff" * 100 + b"cuInit", True),
-        (b"\x7fELF\x02\x01" + b"\0" * 34 + struct.pack("<Q", 2**63) + b"\0" * 40 + b"cuInit", True),
-        (b"cuInitialise_the_printer is cursed", True),
-        (b"cut nvme cube", False),
-    ],
-)
-def test_objects_without_a_readable_table(data: bytes, expected: bool) -> None:
-    assert provides_driver_api(data) is expected
-
-
-def test_preload(root: Path, objects: Callable[[str], bytes]) -> None:
-    write(root, "opt/fake.so", objects("int nvmlInit_v2(void) { return 0; }"))
-    write(root, "usr/lib64/libjemalloc.so.2", objects("int malloc_stats(void) { return 0; }"))
-    write(root, "proc/self/environ", b"LD_PRELOAD=libjemalloc.so.2\0")
-    claims = host(root)
-    assert claims.value("host.preload") == "libjemalloc.so.2"
-    assert claims.value("host.preload_provides_driver_api") is False
-    write(root, "etc/ld.so.preload", "/opt/fake.so\n")
-    claims = host(root)
-    assert claims.value("host.preload") == "libjemalloc.so.2, /opt/fake.so"
-    assert claims.value("host.preload_provides_driver_api") is True
-    assert claims.read("host.preload_provides_driver_api").call == "/opt/fake.so"
-    assert claims.value("host.preload_intercepts_files") is False
-
-
-def test_preload_that_stands_before_the_files(root: Path, objects: Callable[[str], bytes]) -> None:
-    shim = objects("int openat(int d, const char *p, int f) { return -1; }")
-    user = objects(
-        "int openat(int d, const char *p, int f); int g(void) { return openat(0, 0, 0); }"
-    )
-    write(root, "opt/shim.so", shim)
-    write(root, "opt/user.so", user)
-    write(root, "proc/self/environ", b"LD_PRELOAD=/opt/user.so\0")
-    assert host(root).value("host.preload_intercepts_files") is False
-    write(root, "proc/self/environ", b"LD_PRELOAD=/opt/user.so:/opt/shim.so\0")
-    claims = host(root)
-    assert claims.value("host.preload_intercepts_files") is True
-    assert claims.read("host.preload_intercepts_files").call == "/opt/shim.so"
-    assert claims.value("host.preload_provides_driver_api") is False
-    assert intercepts_files(b"\x7fELF, cut off\0openat\0malloc\0")
-    assert not intercepts_files(b"\x7fELF, cut off\0reopenat\0malloc\0")
-
-
-def test_preload_that_cannot_be_known(root: Path) -> None:
-    write(root, "proc/self/environ", b"LD_PRELOAD=./here.so:/gone.so\0")
-    claims = host(root)
-    assert claims.value("host.preload") == "./here.so, /gone.so"
-    assert claims.read("host.preload_provides_driver_api").status is ClaimStatus.FAILED
-    write(root, "proc/self/environ", b"LD_PRELOAD=/gone.so\0")
-    assert host(root).value("host.preload_provides_driver_api") is False
-
-
-def test_preload_known_only_by_its_mapping(root: Path, objects: Callable[[str], bytes]) -> None:
-    write(root, "strange/place/fake.so", objects("int cuInit(unsigned a) { return 0; }"))
-    write(root, "proc/self/environ", b"LD_PRELOAD=fake.so\0")
-    write(root, "proc/self/maps", "7f00-7f01 r-xp 00000000 08:01 42       /strange/place/fake.so\n")
-    assert host(root).value("host.preload_provides_driver_api") is True
-
-
-def test_preload_removed_after_it_was_mapped(root: Path) -> None:
-    write(root, "proc/self/environ", b"LD_PRELOAD=/tmp/shim.so\0")
-    write(root, "proc/self/maps", "7f00-7f01 r-xp 00000000 08:01 42       /tmp/shim.so (deleted)\n")
-    assert host(root).read("host.preload_provides_driver_api").status is ClaimStatus.FAILED
 
 
 def test_hostile_text_is_escaped_and_bounded(root: Path) -> None:
