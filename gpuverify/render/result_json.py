@@ -70,6 +70,7 @@ def result_document(result: Result) -> Document:
     Args:
         result: What the appraisal found.
     """
+    made: dict[int, Document] = {}
     return {
         "schema": RESULT_SCHEMA,
         "tool": {"name": "gpuverify", "version": __version__},
@@ -83,12 +84,12 @@ def result_document(result: Result) -> Document:
         "verdict": result.verdict.value,
         "would_be": _verdict(result.would_be),
         "exit_code": result.exit_code,
-        "devices": [_device(device) for device in result.devices],
+        "devices": [_device(device, made) for device in result.devices],
         "batch": {
             "verdict": result.batch.verdict.value,
             "would_be": _verdict(result.batch.would_be),
             "reasons": list(result.batch.reasons),
-            "findings": [_finding(finding) for finding in result.batch.findings],
+            "findings": _findings(result.batch.findings, made),
         },
         "errors": [],
     }
@@ -118,7 +119,17 @@ def _verdict(verdict: Verdict | None) -> str | None:
     return None if verdict is None else verdict.value
 
 
-def _device(result: DeviceResult) -> Document:
+def _findings(findings: Sequence[Finding], made: dict[int, Document]) -> list[Document]:
+    """Return findings; cards share most of theirs, and each is laid out once.
+
+    Args:
+        findings: In rule order.
+        made: What was laid out so far, by the identity of findings of one result.
+    """
+    return [made.get(id(one)) or made.setdefault(id(one), _finding(one)) for one in findings]
+
+
+def _device(result: DeviceResult, made: dict[int, Document]) -> Document:
     """Return one device."""
     claims = result.device.claims
     product = result.recognition.product
@@ -154,7 +165,7 @@ def _device(result: DeviceResult) -> Document:
             }
             for neighbour in result.neighbours
         ],
-        "findings": [_finding(finding) for finding in result.findings],
+        "findings": _findings(result.findings, made),
         "not_examined": list(result.not_examined),
     }
 
