@@ -50,6 +50,7 @@ matrix:
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/kernels.py
 
 # Everything that is generated and committed; a test fails where it is not current.
 generate: $(STAMP)
