@@ -22,7 +22,7 @@ from gpuverify.model.product import (
     ProductStatus,
     ReferenceValue,
 )
-from gpuverify.refdb.fields import FIELDS, problem
+from gpuverify.refdb.fields import problem
 
 DATA = Path(__file__).parent / "data"
 """Folder of the shipped reference data."""
@@ -338,8 +338,3 @@ def _derived(values: list[ReferenceValue]) -> list[ReferenceValue]:
                 )
             )
     return derived
-
-
-def known_fields() -> tuple[str, ...]:
-    """Return the names of all reference fields, in page order."""
-    return tuple(FIELDS)

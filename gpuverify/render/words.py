@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gpuverify.codec.text import printable
-from gpuverify.model.claims import Basis
 from gpuverify.model.evidence import EvidenceClass
 from gpuverify.model.finding import Outcome
 from gpuverify.model.product import MatchState
@@ -70,8 +69,6 @@ _SPEAKER = {
     EvidenceClass.IMPORTED: "this file",
     EvidenceClass.REPLAYED: "this recording",
 }
-
-BASIS_ORDER = (Basis.REPORTED, Basis.CROSS_CHECKED, Basis.MEASURED, Basis.DEVICE_SIGNED)
 
 
 def evidence_words(evidence: Evidence) -> str:

@@ -31,6 +31,19 @@ def cards_of(batch: BatchSubject) -> list[Subject]:
     return cards
 
 
+def _all_distinct(rule: Rule, claims: list[Claim], masked: list[Claim], what: str) -> Finding:
+    """Say that no two cards share a key, or how many keys could not be read."""
+    return finding(
+        rule,
+        "unreadable" if masked else "distinct",
+        observed=f"{len(masked)} of {len(claims)} {what} masked or absent"
+        if masked
+        else f"{len(claims)} cards",
+        basis=basis_of(*claims),
+        claims=cite(*claims),
+    )
+
+
 def _place(subject: Subject) -> str:
     """Return where a card sits, for people."""
     return str(subject.value("pci.bus_id") or f"device {subject.device.index}")
@@ -72,16 +85,7 @@ def _check_unique(batch: BatchSubject) -> Iterator[Finding]:
     if cloned:
         return
     claims = [card.read("gpu.uuid") for card in cards]
-    unreadable = [claim for claim in claims if good_key(claim) is None]
-    yield finding(
-        rule,
-        "unreadable" if unreadable else "distinct",
-        observed=f"{len(unreadable)} of {len(cards)} UUIDs masked or absent"
-        if unreadable
-        else f"{len(cards)} cards",
-        basis=basis_of(*claims),
-        claims=cite(*claims),
-    )
+    yield _all_distinct(rule, claims, [c for c in claims if good_key(c) is None], "UUIDs")
 
 
 UNIQUE = Rule(
@@ -170,16 +174,8 @@ def _check_serials(batch: BatchSubject) -> Iterator[Finding]:
     if shared:
         return
     claims = [card.read("gpu.serial") for card in cards]
-    unreadable = [claim for claim in claims if good_serial(claim) is None]
-    yield finding(
-        rule,
-        "unreadable" if unreadable else "distinct",
-        observed=f"{len(unreadable)} of {len(cards)} serial numbers masked or absent"
-        if unreadable
-        else f"{len(cards)} cards",
-        basis=basis_of(*claims),
-        claims=cite(*claims),
-    )
+    masked = [claim for claim in claims if good_serial(claim) is None]
+    yield _all_distinct(rule, claims, masked, "serial numbers")
 
 
 SERIALS = Rule(

@@ -23,7 +23,6 @@ from gpuverify.rules.kept import (
     citations,
     kept_absent,
     kept_finding,
-    reason_text,
     weakest_basis,
 )
 
@@ -96,11 +95,6 @@ def says(claim: Claim, shown: str | None = None) -> str:
     spec = VOCABULARY.get(claim.id)
     text = shown if shown is not None else show(claim.value, spec.unit if spec else "")
     return f"{SPEAKERS[claim.source]} reports {text}"
-
-
-def why_absent(claim: Claim, remedy: str = "") -> str:
-    """Return which value is missing, why, and what to do about it."""
-    return reason_text(claim.id, claim.status, remedy)
 
 
 def basis_of(*claims: Claim) -> Basis:
