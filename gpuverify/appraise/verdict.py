@@ -25,6 +25,7 @@ CLASS_REASONS = {
     EvidenceClass.IMPORTED: "the evidence is somebody's log, which anyone can edit",
     EvidenceClass.REPLAYED: "the evidence is a replay of a recording, not a live card",
 }
+_MAY_BE_CONSISTENT = (EvidenceClass.LIVE, EvidenceClass.SIGNED)
 _ACCUSING = (Outcome.WARN, Outcome.FAIL)
 NOTHING_CLAIMED = "nothing was claimed: say what was sold with --claim"
 
@@ -75,7 +76,8 @@ def first_that_applies(
         mismatch: Findings that contradict.
         suspect: Findings that do not fit.
         caps: What holds the verdict at unverified.
-        evidence_class: Only live evidence ends in consistent, and a replay only in unverified.
+        evidence_class: Only live or signed evidence ends in consistent, and a replay only in
+            unverified.
 
     Returns:
         The verdict that live evidence would have, the verdict, and the reasons for the former.
@@ -90,7 +92,7 @@ def first_that_applies(
         would_be, reasons = Verdict.CONSISTENT, []
     verdict = would_be
     if evidence_class is EvidenceClass.REPLAYED or (
-        evidence_class is not EvidenceClass.LIVE and would_be is Verdict.CONSISTENT
+        evidence_class not in _MAY_BE_CONSISTENT and would_be is Verdict.CONSISTENT
     ):
         verdict = Verdict.UNVERIFIED
     return would_be, verdict, reasons

@@ -17,6 +17,9 @@ class EvidenceClass(enum.Enum):
     """How the evidence reached the reader. Only the reader sets it; nothing can raise it."""
 
     LIVE = "live"
+    # Carried by a signed report: the signature, the signer and the purpose were verified, and the
+    # signer says that it was collected live. Set by `gpuverify.signing` alone.
+    SIGNED = "signed"
     CARRIED = "carried"
     IMPORTED = "imported"
     REPLAYED = "replayed"

@@ -65,6 +65,7 @@ _MATCH_WORDS = {
 
 _SPEAKER = {
     EvidenceClass.LIVE: "the evidence",
+    EvidenceClass.SIGNED: "this report",
     EvidenceClass.CARRIED: "this file",
     EvidenceClass.IMPORTED: "this file",
     EvidenceClass.REPLAYED: "this recording",
@@ -82,6 +83,8 @@ def evidence_words(evidence: Evidence) -> str:
     kind = evidence.evidence_class
     if kind is EvidenceClass.LIVE:
         return f"live, collected by this run on {origin}"
+    if kind is EvidenceClass.SIGNED:
+        return f"signed: collected live by its signer's word, written by {tool}"
     if kind is EvidenceClass.CARRIED:
         # Where it is from and what wrote it stand in the file: its words, not ours.
         return f'carried: an unsigned file, by its own words of "{origin}", written by "{tool}"'
