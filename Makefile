@@ -21,6 +21,8 @@ $(STAMP): $(VENV)/.runtime
 	@{ $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[kernels]' && \
 	  $(BIN)/python tests/tools/build_packs.py --fetch; } || \
 	  echo "no CUDA compilers for this platform: the gate over the kernels is skipped"
+	@{ command -v npm >/dev/null && npm --prefix tests/foreign/node ci --silent --no-audit --no-fund; } || \
+	  echo "no npm: the tests with foreign verifiers in JavaScript are skipped"
 	@touch $@
 
 run: $(VENV)/.runtime
@@ -51,6 +53,7 @@ matrix:
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/signing.py
 
 # Everything that is generated and committed; a test fails where it is not current.
 generate: $(STAMP)
