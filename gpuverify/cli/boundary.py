@@ -13,10 +13,12 @@ from gpuverify.errors import GpuverifyError, OutputError
 
 T = TypeVar("T")
 
+WRONG_PURPOSE = 4
 USAGE, UNRELIABLE, MISSING, UNAVAILABLE, FAULT = 64, 65, 66, 69, 70
 CANNOT_WRITE, REFUSED, INTERRUPTED = 73, 77, 130
 
 ERROR_CODES = {
+    WRONG_PURPOSE: "wrong-purpose",
     USAGE: "usage",
     UNRELIABLE: "unreliable-input",
     MISSING: "missing-input",

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING
+
 import click
 
 from gpuverify.cli.measuring import measure_options
 from gpuverify.cli.options import ask, sale_options, show
+from gpuverify.cli.signing_options import report_options
+from gpuverify.errors import GpuverifyError, SourceError, UsageError
+
+if TYPE_CHECKING:
+    from gpuverify.cli.measuring import Wanted
+    from gpuverify.cli.signing_options import ReportWords, Signing
+    from gpuverify.model.evidence import Evidence
+    from gpuverify.model.verdict import Result
 
 
 @click.command("check", short_help="Check this machine's GPUs against what was sold.")
@@ -16,6 +27,11 @@ from gpuverify.cli.options import ask, sale_options, show
 @click.option(
     "--evidence-out", metavar="FILE", help="Write the evidence to FILE, whatever the verdict."
 )
+@click.option(
+    "--report-out", metavar="FILE", help="Write a signed report to FILE, whatever the verdict."
+)
+@report_options
+@click.option("--force", is_flag=True, help="Replace an existing report.")
 def command(
     gpus: tuple[str, ...],
     claim: str | None,
@@ -30,6 +46,9 @@ def command(
     replay: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
     evidence_out: str | None,
+    report_out: str | None,
+    report: ReportWords,
+    force: bool,  # noqa: FBT001 - click passes by name
 ) -> int:
     """Check this machine's GPUs against what was sold.
 
@@ -37,14 +56,15 @@ def command(
     Run it as root where you can: PCI configuration space is closed to others. --measure overwrites
     the memory of every card and loads it; it says beforehand what, how long and how hot.
     """
+    from gpuverify.cli.exit_codes import combine
     from gpuverify.cli.gather import gather, require_devices
-    from gpuverify.cli.measuring import Wanted
     from gpuverify.cli.output import check_writable, write_file, write_stdout
 
     if evidence_out is not None:
         check_writable(evidence_out, replace=True)
     question = ask(claim, memory, condition, count, policy, gpus)
-    wanted = Wanted.of(measure or question.policy.measure, nonce, anyway=measure_anyway)
+    signing = _signing(report_out, report, evidence_out, force=force, as_json=as_json)
+    wanted = _wanted(measure or question.policy.measure, nonce, signing, anyway=measure_anyway)
     evidence = gather(replay, wanted)
     if evidence_out is not None:
         from gpuverify.codec.evidence_json import dump_evidence
@@ -52,10 +72,76 @@ def command(
         write_file(evidence_out, dump_evidence(evidence), replace=True)
     require_devices(evidence)
     result = question.put(evidence)
+    written = 0 if signing is None else _report(signing, evidence, result)
     if as_json:
         from gpuverify.render.result_json import document_text, result_document
 
         write_stdout(document_text(result_document(result)))
     else:
         write_stdout(show(result, evidence, question, verbose=verbose))
-    return result.exit_code
+    return result.exit_code if written == 0 else combine((result.exit_code, written))
+
+
+def _signing(
+    report_out: str | None,
+    report: ReportWords,
+    evidence_out: str | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> Signing | None:
+    """Open the key and read what the report names, before anything slow begins."""
+    from gpuverify.cli.signing_options import prepare, refuse_stray
+
+    if report_out is None:
+        refuse_stray(report)
+        return None
+    if report_out == "-":
+        what = "--json" if as_json else "the result"
+        raise UsageError(f"--report-out -: {what} goes to standard output; name a file")
+    if evidence_out == report_out:
+        raise UsageError("--evidence-out and --report-out name one file; name two")
+    return prepare(report, report_out, replace=force)
+
+
+def _wanted(
+    level: str, nonce: str | None, signing: Signing | None, *, anyway: bool
+) -> Wanted | None:
+    """Say what is measured; a challenge keys the measurement."""
+    from gpuverify.cli.measuring import Wanted
+
+    challenge = None if signing is None else signing.terms.challenge
+    if challenge is not None:
+        from gpuverify.signing.challenge import measurement_nonce
+
+        if nonce is not None:
+            raise UsageError("--nonce and --challenge exclude each other: the challenge is it")
+        nonce = measurement_nonce(challenge) if level != "none" else None
+    return Wanted.of(level, nonce, anyway=anyway)
+
+
+def _report(signing: Signing, evidence: Evidence, result: Result) -> int:
+    """Sign and write the report; what prevents it must not take the verdict along.
+
+    Returns:
+        Exit code 0, or of what prevented it; what it was is said at once.
+    """
+    from gpuverify.cli.output import write_stderr
+    from gpuverify.codec.text import printable
+
+    code = 0
+    try:
+        try:
+            issued = signing.issue(evidence, result)
+        except SourceError as error:
+            if signing.timestamp_url is None:
+                raise
+            # What was measured is not thrown away because an authority does not answer.
+            write_stderr(f"gpuverify: no time stamp: {printable(str(error), 1000)}")
+            code = error.exit_code
+            issued = dataclasses.replace(signing, timestamp_url=None).issue(evidence, result)
+        signing.write(issued)
+    except GpuverifyError as error:
+        write_stderr(f"gpuverify: no report was written: {printable(str(error), 1000)}")
+        return error.exit_code
+    return code

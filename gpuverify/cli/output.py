@@ -155,11 +155,23 @@ def _write_beside(target: Path, data: bytes, *, replace: bool) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        if not replace:
-            target.open("xb").close()  # a hard link would do both at once, but FAT has none
+        if not replace and _linked(beside, target):
+            return
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _linked(beside: Path, target: Path) -> bool:
+    """Give a finished file its name where nothing has it: in one step, if the system can."""
+    try:
+        os.link(beside, target)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and some network folders have no links: take the name, then fill it
+        target.open("xb").close()
+        return False
+    return True
 
 
 def _why(path: str, error: OSError) -> str:

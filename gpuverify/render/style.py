@@ -12,6 +12,7 @@ from typing import TextIO
 
 PLAIN_WIDTH = 80
 _NARROWEST, _WIDEST = 76, 110  # narrower, the table of GPUs would break
+_NARROWEST_TEXT = 8  # behind an indent as wide as the line
 
 _SGR = {
     "strong": "1",
@@ -67,7 +68,7 @@ class Style:
         indent = " " * visible_length(first) if rest is None else rest
         lines: list[str] = []
         line, empty = first, True
-        for word in _pieces(text, max(self.width - visible_length(indent), 20)):
+        for word in _pieces(text, max(self.width - visible_length(indent), _NARROWEST_TEXT)):
             gap = 0 if empty else 1
             if not empty and visible_length(line) + gap + visible_length(word) > self.width:
                 lines.append(line)
@@ -84,13 +85,36 @@ def _pieces(text: str, most: int) -> list[str]:
         if visible_length(word) <= most or "\x1b" in word:
             pieces.append(word)
         else:
-            pieces += [word[start : start + most] for start in range(0, len(word), most)]
+            pieces += _cut(word, most)
     return pieces
 
 
+def _cut(word: str, most: int) -> list[str]:
+    """Cut a word into pieces of at most `most` columns."""
+    if word.isascii():
+        return [word[start : start + most] for start in range(0, len(word), most)]
+    pieces, piece, columns = [], "", 0
+    for sign in word:
+        wide = visible_length(sign)
+        if piece and columns + wide > most:
+            pieces.append(piece)
+            piece, columns = "", 0
+        piece += sign
+        columns += wide
+    return [*pieces, piece]
+
+
 def visible_length(text: str) -> int:
-    """Count columns, leaving out colour sequences."""
-    return len(_SGR_SEQUENCE.sub("", text))
+    """Count columns, leaving out colour sequences; Chinese signs and their like take two."""
+    plain = _SGR_SEQUENCE.sub("", text)
+    if plain.isascii():
+        return len(plain)
+    import unicodedata  # not above: few texts need it
+
+    return sum(
+        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1
+        for sign in plain
+    )
 
 
 def style_for(stream: TextIO | None, environ: Mapping[str, str]) -> Style:

@@ -16,7 +16,7 @@ import tamper_statement
 from report_support import demands, world
 from tamper_envelope import Row, Try
 
-from gpuverify.codec import fast_json
+from gpuverify.codec import fast_json, report_json
 from gpuverify.model.refusal import Refusal
 from gpuverify.model.verification import StageState, Verification
 from gpuverify.signing.verify import verify_envelope
@@ -42,7 +42,7 @@ def done(made: Try | bytes) -> Verification:
 def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Read with the fast extra, and as if it were not installed."""
     if request.param == "strict":
-        monkeypatch.setattr(fast_json, "_fast_path", lambda limits: None)
+        monkeypatch.setattr(report_json, "loads", fast_json.strict_loads)
     yield request.param
 
 
