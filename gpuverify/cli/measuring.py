@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from gpuverify.cli.progress import Console
 from gpuverify.errors import UsageError
 
 if TYPE_CHECKING:
@@ -101,6 +101,50 @@ class Wanted:
         return LiveMeasurer(self.request, MeasureDisplay(before=steps.clear))
 
 
+_PHASES = {
+    "prepare": "compiling",
+    "allocate": "allocating",
+    "write-a": "writing 1/2",
+    "dwell-a": "holding 1/2",
+    "check-a": "checking 1/2",
+    "write-b": "writing 2/2",
+    "dwell-b": "holding 2/2",
+    "check-b": "checking 2/2",
+    "digest": "digesting",
+    "digest-cpu": "recomputing",
+    "pages": "reading back",
+    "mix": "mixing",
+    "mix-cpu": "recomputing",
+    "diagnose": "diagnosing",
+}
+"""What the phases of the capacity proof are to people; the others bear names of their own."""
+
+_BAR = 10
+_GIB = 1 << 30
+
+
+def described(progress: Progress) -> str:
+    """Return how far a card is, in columns that stay where they are.
+
+    Args:
+        progress: How far.
+    """
+    done, total = progress.done_bytes, progress.total_bytes
+    parts = [f"{_PHASES.get(progress.phase, progress.phase):<12}"]
+    if total:
+        filled = _BAR * min(done, total) // total
+        parts.append(f"[{'#' * filled}{'.' * (_BAR - filled)}]")
+    if progress.phase == "load":  # it goes on for a time, told in milliseconds
+        parts.append(f"{done / 1000:5.1f}/{total / 1000:.1f} s")
+    elif total:
+        parts.append(f"{done / _GIB:5.1f}/{total / _GIB:.1f} GiB")
+    if progress.rate_kb_s:
+        parts.append(f"{progress.rate_kb_s / 1_000_000:4.0f} GB/s")
+    if progress.temperature_celsius is not None:
+        parts.append(f"{progress.temperature_celsius} °C")
+    return "  ".join(parts).rstrip()
+
+
 class MeasureDisplay:
     """A line a card: moving on a terminal, written from time to time elsewhere."""
 
@@ -118,12 +162,13 @@ class MeasureDisplay:
             before: Called once before the first line.
             clock: Gives seconds.
         """
-        self._stream = stream if stream is not None else sys.stderr
-        self._moving = self._stream is not None and self._stream.isatty()
+        self._console = Console(stream)
         self._before = before
         self._clock = clock
         self._lock = threading.Lock()
         self._lines: dict[str, str] = {}
+        self._done: set[str] = set()
+        self._begun: dict[str, float] = {}
         self._written: dict[str, float] = {}
         self._height = 0
         self._drawn = 0.0
@@ -138,7 +183,7 @@ class MeasureDisplay:
             if self._before is not None:
                 self._before()
             for line in lines:
-                self._write(f"gpuverify: {line}\n")
+                self._console.write(f"gpuverify: {line}\n")
 
     def update(self, bus_id: str, progress: Progress) -> None:
         """Show how far a card is.
@@ -147,16 +192,9 @@ class MeasureDisplay:
             bus_id: The card.
             progress: How far.
         """
-        parts = [progress.phase]
-        if progress.total_bytes:
-            done, total = progress.done_bytes / (1 << 30), progress.total_bytes / (1 << 30)
-            parts.append(f"{done:.1f} of {total:.1f} GiB")
-        if progress.rate_kb_s:
-            parts.append(f"{progress.rate_kb_s / 1_000_000:.0f} GB/s")
-        if progress.temperature_celsius is not None:
-            parts.append(f"{progress.temperature_celsius} °C")
         with self._lock:
-            self._put(bus_id, "  ".join(parts), last=False)
+            self._done.discard(bus_id)  # a finding is repeated, copies come last
+            self._put(bus_id, described(progress), last=False)
 
     def ended(self, bus_id: str, text: str) -> None:
         """Show how a card ended.
@@ -166,13 +204,15 @@ class MeasureDisplay:
             text: A few words.
         """
         with self._lock:
-            self._put(bus_id, text, last=True)
+            self._done.add(bus_id)
+            took = self._clock() - self._begun.get(bus_id, self._clock())
+            self._put(bus_id, f"{text} ({took:.0f} s)", last=True)
 
     def close(self) -> None:
         """Leave the last state of the moving lines standing."""
         with self._lock:
-            if self._moving and self._lines:
-                self._draw()
+            if self._console.moving and self._lines:
+                self._draw(everything=True)
             self._height = 0
             self._lines.clear()
 
@@ -180,9 +220,10 @@ class MeasureDisplay:
         """Keep a line, and show it where it is due."""
         from gpuverify.codec.text import printable
 
-        line = f"{bus_id}  {printable(text, 120)}"
+        line = f"{bus_id}  {printable(text, 200)}"
         now = self._clock()
-        if self._moving:
+        self._begun.setdefault(bus_id, now)
+        if self._console.moving:
             self._lines[bus_id] = line
             if last or now - self._drawn >= _FRAME_S:
                 self._drawn = now
@@ -191,23 +232,26 @@ class MeasureDisplay:
         begun = self._written.setdefault(bus_id, now)
         if last or now - begun >= _LINE_S:
             self._written[bus_id] = now
-            self._write(f"gpuverify: {line}\n")
+            self._console.write(f"gpuverify: {line}\n")
 
-    def _draw(self) -> None:
-        """Draw all lines over those of before."""
+    def _draw(self, *, everything: bool = False) -> None:
+        """Draw all lines over those of before.
+
+        A line that wraps, or more lines than the terminal has rows, would make the cursor miss
+        the place where they began: lines are cut, and cards that are done make room for others.
+        """
+        columns, rows = self._console.size()
+        shown = sorted(self._lines)
+        hidden = 0 if everything else max(0, len(shown) - max(1, rows - 2))
+        if hidden:
+            first = sorted(shown, key=lambda bus_id: bus_id in self._done)
+            shown = sorted(first[: len(shown) - hidden])
+        lines = [self._lines[bus_id] for bus_id in shown]
+        if hidden:
+            lines.append(f"and {hidden} more; {len(self._done)} of {len(self._lines)} done")
+        if not everything:
+            lines = [line if len(line) < columns else line[: columns - 1] for line in lines]
         up = f"\x1b[{self._height}A" if self._height else ""
-        self._write(up + "".join(f"\r\x1b[K{line}\n" for _, line in sorted(self._lines.items())))
-        self._height = len(self._lines)
-
-    def _write(self, text: str) -> None:
-        """Write, as well as it can be done."""
-        from gpuverify.render.style import for_console
-
-        stream = self._stream
-        if stream is None:
-            return
-        try:
-            stream.write(for_console(text, stream.encoding))
-            stream.flush()
-        except (OSError, ValueError):
-            self._stream = None
+        body = "".join(f"{line}\x1b[K\n" for line in lines)
+        self._console.write(f"{up}\r{body}\x1b[J")
+        self._height = len(lines)

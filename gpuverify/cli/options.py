@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpuverify.errors import UsageError
-
 if TYPE_CHECKING:
     from gpuverify.model.evidence import Evidence
     from gpuverify.model.policy import Policy
@@ -48,13 +46,15 @@ class Question:
             UsageError: It has no such GPU as --gpu names.
         """
         from gpuverify.appraise import appraise
+        from gpuverify.collect.join import select_devices
 
+        selected = select_devices(evidence.devices, self.gpus, evidence.origin)
         return appraise(
             evidence,
             self.sale,
             self.policy,
             self.database,
-            selected=select_gpus(evidence, self.gpus),
+            selected=selected or None,
             now_ms=time.time_ns() // 1_000_000,
         )
 
@@ -135,47 +135,6 @@ def ask(
         sale=load_sale_claim(claim, memory, condition, count, database),
         gpus=gpus,
     )
-
-
-def select_gpus(evidence: Evidence, gpus: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Find the devices that --gpu names.
-
-    Args:
-        evidence: The read-out.
-        gpus: Indexes, UUIDs or PCI bus ids.
-
-    Returns:
-        Device indexes in ascending order; None where no GPU is named.
-
-    Raises:
-        UsageError: A name fits no device, or several.
-    """
-    if not gpus:
-        return None
-    from gpuverify.codec.text import printable
-    from gpuverify.model.bus_id import normal_bus_id
-
-    found: set[int] = set()
-    for name in gpus:
-        bus_id = normal_bus_id(name)
-        fitting = []
-        for device in evidence.devices:
-            uuid = str(device.claims.value("gpu.uuid") or "")
-            if (
-                (name.isascii() and name.isdigit() and len(name) < 6 and int(name) == device.index)
-                or (len(name) >= 8 and uuid.lower() == name.lower())
-                or (bus_id is not None and device.claims.value("pci.bus_id") == bus_id)
-            ):
-                fitting.append(device.index)
-        if len(fitting) != 1:
-            there = ", ".join(str(device.index) for device in evidence.devices[:16]) or "none"
-            what = "several GPUs have" if fitting else "no GPU has"
-            raise UsageError(
-                f"--gpu {printable(name, 60)}: {what} this index, UUID or bus id in"
-                f" {printable(evidence.origin, 80)}; indexes there: {there}"
-            )
-        found.add(fitting[0])
-    return tuple(sorted(found))
 
 
 def show(result: Result, evidence: Evidence, question: Question, *, verbose: bool) -> str:

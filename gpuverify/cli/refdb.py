@@ -61,3 +61,35 @@ def lint() -> int:
         raise ReferenceDataError(f"the reference data breaks its laws in {len(problems)} places")
     write_stdout("the reference data keeps its laws\n")
     return 0
+
+
+@command.command("field-run", short_help="Show what field runs say, or put them on file.")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@click.option(
+    "--into",
+    metavar="FOLDER",
+    help="Put them on file in this folder of reference data.",
+)
+def field_run(files: tuple[str, ...], into: str | None) -> int:
+    """Show what the field-run.json of real cards say of a product, or put them on file.
+
+    Shown per rate: how many cards and drivers, lowest, median and highest, and the band that
+    results. Put on file are whole files alone: real cards, measured in full by the kernels of
+    this version, without a wrong result, each card once. Nothing tells whether a file was made
+    up: take in what comes from people you know.
+    """
+    from pathlib import Path
+
+    from gpuverify.cli import field_runs
+    from gpuverify.cli.output import write_stderr, write_stdout
+    from gpuverify.collect.selftest import pack_digests
+
+    cards = field_runs.read_files(files, pack_digests())
+    write_stdout(field_runs.cards_text(cards))
+    if into is None:
+        write_stdout(field_runs.shown_text(cards))
+        return 0
+    for path, data in field_runs.take_in(cards, Path(into)).items():
+        write_stdout(field_runs.rates_text(data.product, data.runs, data.runs))
+        write_stderr(f"gpuverify: written to {path}")
+    return 0

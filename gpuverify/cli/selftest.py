@@ -21,7 +21,8 @@ def command(gpu: str, output: str, nonce: str | None) -> int:
 
     The kernels were made and tested without a GPU. What this writes, a redacted case and
     field-run.json with the measured values, tells how they do on a real one: look through it, then
-    share it. All memory of the card is overwritten.
+    share it. It names the card by a digest of its UUID alone, so that no card counts twice; see
+    gpuverify refdb field-run. All memory of the card is overwritten.
     """
     from gpuverify.cli.measuring import MeasureDisplay
     from gpuverify.cli.output import write_stderr

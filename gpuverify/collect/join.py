@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from gpuverify.errors import UsageError
 from gpuverify.model.bus_id import normal_bus_id
 from gpuverify.model.claims import Claim, ClaimStatus, Source
-from gpuverify.model.evidence import ClaimSet, DeviceEvidence, Evidence
+from gpuverify.model.evidence import ClaimSet, DeviceEvidence
 from gpuverify.sources.host_tree import HostTree
 from gpuverify.sources.procfs import device_node_claim
 from gpuverify.sources.reading import SourceReading
@@ -154,35 +154,44 @@ def _silences(
     return found
 
 
-def select_devices(evidence: Evidence, gpus: Sequence[str]) -> tuple[int, ...]:
+def select_devices(
+    devices: Sequence[DeviceEvidence], gpus: Sequence[str], origin: str = "this machine"
+) -> tuple[int, ...]:
     """Return the indices of the cards that a user named.
 
     Args:
-        evidence: What was collected; all cards stay in it.
-        gpus: Each an index, a UUID or a PCI bus id.
+        devices: All cards; those not named belong to the batch all the same.
+        gpus: Each an index, a UUID or a PCI bus id, as any of the sources prints it.
+        origin: Where the cards are, for people.
+
+    Returns:
+        Indices in ascending order; none where no card is named.
 
     Raises:
         UsageError: A name fits no card, or more than one.
     """
-    chosen: list[int] = []
+    from gpuverify.codec.text import printable
+
+    chosen: set[int] = set()
     for name in gpus:
         wanted = name.strip()
         bus_id = normal_bus_id(wanted)
         fitting = [
             device.index
-            for device in evidence.devices
+            for device in devices
             if (wanted.isascii() and wanted.isdigit() and int(wanted[:9]) == device.index)
             or (bus_id is not None and bus_id in _values(device, "pci.bus_id"))
             or wanted.lower() in {value.lower() for value in _values(device, "gpu.uuid")}
         ]
         if len(fitting) != 1:
-            what = "no GPU" if not fitting else f"{len(fitting)} GPUs"
+            there = ", ".join(str(device.index) for device in devices[:16]) or "none"
+            what = "several GPUs have" if fitting else "no GPU has"
             raise UsageError(
-                f"--gpu {name}: {what} of that index, UUID or bus id; there are "
-                f"{len(evidence.devices)}, counted from 0 in the order of their bus ids"
+                f"--gpu {printable(name, 60)}: {what} this index, UUID or bus id in"
+                f" {printable(origin, 80)}; indexes there: {there} (counted from 0 in the order of"
+                " bus ids)"
             )
-        if fitting[0] not in chosen:
-            chosen.append(fitting[0])
+        chosen.update(fitting)
     return tuple(sorted(chosen))
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
+from gpuverify.collect.join import select_devices
 from gpuverify.errors import UsageError
-from gpuverify.model.bus_id import normal_bus_id
 from gpuverify.model.claims import Claim, ClaimStatus, Source
 from gpuverify.model.evidence import DeviceEvidence
 from gpuverify.model.peaks import memory_peak_kb_s
@@ -199,7 +199,7 @@ class ChosenMeasurer:
 
         Args:
             request: What is done.
-            gpu: The card: UUID or PCI bus id.
+            gpu: The card: index, UUID or PCI bus id.
             display: Shows how far it is.
             telemetry: Opens what looks on, NVML where None.
         """
@@ -218,15 +218,11 @@ class ChosenMeasurer:
             progress: Called with a line where something takes more than a second.
 
         Raises:
-            UsageError: There is no such card.
+            UsageError: There is no such card, or more than one.
         """
-        wanted = normal_bus_id(self._gpu)
-        fitting = [
-            card.bus_id
-            for card in cards_of(devices)
-            if card.bus_id == wanted or card.uuid.lower() == self._gpu.lower()
-        ]
-        if len(fitting) != 1:
-            raise UsageError(f"--gpu {self._gpu}: no card of this machine has this UUID or bus id")
-        chosen = replace(self._request, selected=tuple(fitting))
+        (index,) = select_devices(devices, (self._gpu,))
+        bus_id = devices[index].claims.value("pci.bus_id")
+        if not isinstance(bus_id, str):
+            raise UsageError(f"--gpu {self._gpu}: nobody knows the bus id of this card")
+        chosen = replace(self._request, selected=(bus_id,))
         return LiveMeasurer(chosen, self._display, self._telemetry)(devices, progress)

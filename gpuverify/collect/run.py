@@ -61,7 +61,6 @@ class CollectOptions:
         replayed: Whether any of these plays back a recording.
         origin: What is collected from, for people.
         progress: Called with a line where something takes more than a second.
-        gpus: Cards that the user named. All are collected: those not named belong to the batch.
         timeouts_s: Seconds a source, where they differ from the usual ones.
         measure: Measures the cards, or plays back what was measured; None to measure nothing.
         clock: Gives the time in milliseconds. A replay has no time of its own: only a clock that
@@ -74,7 +73,6 @@ class CollectOptions:
     replayed: bool = False
     origin: str = "this machine"
     progress: Progress | None = None
-    gpus: tuple[str, ...] = ()
     timeouts_s: tuple[tuple[str, float], ...] = ()
     measure: Measurer | None = None
     clock: Callable[[], int] = _wall_clock_ms

@@ -32,6 +32,7 @@ from gpuverify.measure.capacity_memory import HELPER_BYTES, TestedMemory
 from gpuverify.measure.capacity_mix import Mix
 from gpuverify.measure.capacity_plan import MIB, CapacityPlan
 from gpuverify.measure.driver_api import DeviceAttribute, DriverError, OpenDevice
+from gpuverify.measure.host_memory import available_bytes
 from gpuverify.measure.progress import Progress
 from gpuverify.measure.reference import Keys, cells_bytes, digest_pattern
 
@@ -62,6 +63,7 @@ def prove(
     *,
     gate: Gate | None = None,
     keep: Keep | None = None,
+    host_memory: Callable[[], int | None] = available_bytes,
 ) -> CapacityEvidence:
     """Run the capacity proof on an open device. All that was in the memory is overwritten.
 
@@ -73,17 +75,23 @@ def prove(
         gate: Called with "allocated" once all memory is held and with "verified" before it is let
             go; it may wait, so that several cards are held at once.
         keep: Called with what is known so far after each phase.
+        host_memory: Gives the bytes that the host has left.
 
     Returns:
         What was seen; a device that failed on the way is in its `failure`, never raised.
     """
     proof = _Proof(device, keys, plan, report, keep)
+    # An emulated card's memory is the host's by nature: its own reader has to be given.
+    if device.driver.emulated and host_memory is available_bytes:
+        host_memory = _nobody_says
     try:
+        before = host_memory()
         proof.allocate()
         if gate is not None:
             gate("allocated")
         if proof.memory.chunks:
             proof.run_pass("a", 0, proof.memory.chunks)
+            proof.compare_host(before, host_memory())
             proof.run_pass("b", MASK, proof.memory.chunks[::-1])
             proof.digest_all()
             proof.read_pages()
@@ -96,6 +104,11 @@ def prove(
     finally:
         proof.memory.release()
     return proof.evidence
+
+
+def _nobody_says() -> int | None:
+    """Stand in where the host's memory says nothing."""
+    return None
 
 
 def _peak_kb_s(device: OpenDevice) -> int:
@@ -242,6 +255,11 @@ class _Proof:
             passes=(*self.evidence.passes, done),
             timings=(*self.evidence.timings, (event_ns, host_ns)),
         )
+
+    def compare_host(self, before: int | None, after: int | None) -> None:
+        """Note what the host lost while the memory was taken and written for the first time."""
+        if before is not None and after is not None:
+            self._know(host_taken_bytes=max(0, before - after))
 
     def _dwell(self) -> None:
         """Let the pattern rest, with a sign of life now and then."""

@@ -29,6 +29,7 @@ class CapacityClass(enum.Enum):
     FLIPPED_BITS = "flipped-bits"
     DECAYING = "decaying"
     HOST_BACKED = "host-backed"
+    SLOW_REGION = "slow-region"
     SHORT = "short"
     LOST = "lost"
     INVALID = "invalid"
@@ -41,6 +42,10 @@ _SHORT_PPM = 900_000
 _SLOW_FACTOR = 6
 _SLOW_PHASES = 3
 _SLOW_CHUNKS = 3
+# The host lost about as much as is slow: what it lost is then what is shown as the card's. Less
+# than the first is what any program takes.
+_HOST_LEAST_BYTES = 256 << 20
+_HOST_PERCENT = (75, 150)
 # Distances seen in fewer than one of so many aliases are no distance of the fold.
 _RARE = 50
 # Chunks of so many times the cache run at the memory's rate, never above what its clock allows.
@@ -128,41 +133,6 @@ def classify(evidence: CapacityEvidence) -> CapacityResult:
     )
 
 
-def confirm(first: CapacityResult, second: CapacityResult) -> CapacityResult:
-    """Judge a finding together with its repetition in a fresh process.
-
-    Args:
-        first: The finding.
-        second: The repetition.
-
-    Returns:
-        The first where both say the same; for damage that comes and goes the one that saw it;
-        otherwise `INVALID`, for then it is the measurement that is unsteady.
-    """
-    damage = (CapacityClass.FLIPPED_BITS, CapacityClass.STUCK_BITS, CapacityClass.DECAYING)
-    same = first.kind is second.kind
-    if same and first.kind is CapacityClass.FOLDED:
-        same = first.fold_bytes == second.fold_bytes
-    kind, reason = first.kind, first.reason
-    if same:
-        reason += "; the same in a second run"
-    elif first.kind in damage and second.kind in (*damage, CapacityClass.WHOLE):
-        reason += f"; a second run says {second.kind.value}"
-    else:
-        kind = CapacityClass.INVALID
-        reason = f"one run says {first.kind.value}, a second {second.kind.value}: unsteady"
-    values = {name: getattr(first, name) for name in CapacityResult.__slots__}
-    values.update(
-        kind=kind,
-        reason=reason,
-        repeat=False,
-        fold_bytes=first.fold_bytes if kind is first.kind else None,
-        slow_offset_bytes=first.slow_offset_bytes if kind is first.kind else None,
-        detectors=tuple(sorted({*first.detectors, *second.detectors})),
-    )
-    return CapacityResult(**values)
-
-
 class _Reader:
     """Evidence, read once."""
 
@@ -205,6 +175,7 @@ class _Reader:
             "pages": evidence.pages_wrong > 0,
             "mix": evidence.mixed_wrong > 0,
             "rate": self.slow is not None,
+            "host-memory": _host_paid(evidence, self.slow),
             "memory-type": bool(evidence.foreign_memory),
             "refused": evidence.refused,
             "device-error": failure is not None and failure.kind == "call",
@@ -261,6 +232,8 @@ class _Reader:
         other = self.detectors & {"copy", "pages", "digest", "mix"}
         if "pages" in aliases and len(aliases) == 1:
             other -= {"pages"}
+        if not other and self.evidence.failure is not None:
+            return None  # it ended before anything beside the kernel could agree
         if not other:
             return _Verdict(
                 kind=CapacityClass.INVALID,
@@ -389,10 +362,16 @@ class _Reader:
                 reason=f"not plain device memory: {evidence.foreign_memory[0]}",
             )
         if self.slow is not None:
+            # A timing alone accuses nobody: it was never seen on real cards. Bytes that the host
+            # misses are no timing.
+            paid = "host-memory" in self.detectors
+            reason = f"far slower from offset {self.slow} on"
+            if paid:
+                reason += f", and the host has {evidence.host_taken_bytes} bytes less"
             return _Verdict(
-                kind=CapacityClass.HOST_BACKED,
+                kind=CapacityClass.HOST_BACKED if paid else CapacityClass.SLOW_REGION,
                 slow_offset_bytes=self.slow,
-                reason=f"far slower from offset {self.slow} on, as memory behind a bus is",
+                reason=reason,
             )
         goal = min(evidence.claimed_bytes, evidence.limit_bytes or evidence.claimed_bytes)
         held = evidence.allocated_bytes
@@ -428,8 +407,8 @@ def _planted_missed(item: Pass) -> bool:
     return whole and not set(item.planted) <= found
 
 
-def _slow_offset(evidence: CapacityEvidence) -> int | None:
-    """Return the first offset of memory that is always slow, None if there is none.
+def _slow_chunks(evidence: CapacityEvidence) -> list[int]:
+    """Return the chunks that are always slow.
 
     A chunk counts by its best rate over all phases: a busy host slows one launch, not all of
     them, and memory that is moved in on demand is moved out again before the next phase.
@@ -441,14 +420,29 @@ def _slow_offset(evidence: CapacityEvidence) -> int | None:
             best[rate.chunk] = max(best.get(rate.chunk, 0), rate.kb_s)
             seen[rate.chunk] += 1
     if len(best) < _SLOW_CHUNKS:
-        return None
+        return []
     fast = sorted(best.values())[len(best) * 9 // 10]
-    hit = [
+    return [
         chunk
         for chunk, rate in best.items()
         if rate * _SLOW_FACTOR < fast and seen[chunk] >= _SLOW_PHASES
     ]
-    return min((evidence.chunks[chunk].offset_bytes for chunk in hit), default=None)
+
+
+def _slow_offset(evidence: CapacityEvidence) -> int | None:
+    """Return the first offset of memory that is always slow, None if there is none."""
+    slow = _slow_chunks(evidence)
+    return min((evidence.chunks[chunk].offset_bytes for chunk in slow), default=None)
+
+
+def _host_paid(evidence: CapacityEvidence, slow_from: int | None) -> bool:
+    """Whether the host misses about as many bytes as are slow."""
+    taken = evidence.host_taken_bytes or 0
+    if slow_from is None or taken < _HOST_LEAST_BYTES:
+        return False
+    slow = sum(evidence.chunks[chunk].size_bytes for chunk in _slow_chunks(evidence))
+    least, most = _HOST_PERCENT
+    return slow * least <= taken * 100 <= slow * most
 
 
 def _fold_step(aliases: Sequence[Decoded]) -> int:

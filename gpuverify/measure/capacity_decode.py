@@ -15,7 +15,7 @@ from gpuverify.measure.capacity_evidence import (
     CapacityEvidence,
     Chunk,
 )
-from gpuverify.measure.reference import cell, invert
+from gpuverify.measure.reference import cell, invert, invert_hi
 
 FEW_BITS = 4
 """Up to this many wrong bits of 128 are damage to the cell; content from elsewhere has about 64."""
@@ -65,8 +65,14 @@ def decode_cell(seen: BadCell, k0: int, k1: int, tested_cells: int) -> Decoded:
     for flip in (0, MASK):
         # A cell that kept the other pass's content decodes once complemented.
         low, high = seen.low ^ flip, seen.high ^ flip
-        other = invert(low, k0)
-        if other < tested_cells and cell(other, k0, k1)[1] == high:
+        # Either half tells for which cell it was written, so that a bad bit hides no alias.
+        for other in (invert(low, k0), invert(invert_hi(high, k1), k0)):
+            if other >= tested_cells:
+                continue
+            known = cell(other, k0, k1)
+            apart = (low ^ known[0]) | (high ^ known[1]) << 64
+            if bin(apart).count("1") > FEW_BITS:
+                continue
             if other == number:
                 return Decoded(cell=number, kind=Kind.STALE)
             return Decoded(cell=number, kind=Kind.ALIAS, written_for=other)

@@ -162,6 +162,8 @@ class CapacityEvidence:
         refused: Whether the driver refused bytes that it had called free.
         foreign_memory: What the driver says of chunks that are not plain device memory.
         rate_chunk_bytes: Smallest chunk whose rate counts.
+        host_taken_bytes: Bytes that the host had less after all was allocated and written, None
+            where nobody says.
         chunks: The tested allocations.
         passes: Both passes.
         digest: SHA-256 over the digests of all blocks, "" where not reached.
@@ -191,6 +193,7 @@ class CapacityEvidence:
     refused: bool = False
     foreign_memory: tuple[str, ...] = ()
     rate_chunk_bytes: int = 0
+    host_taken_bytes: int | None = None
     chunks: tuple[Chunk, ...] = ()
     passes: tuple[Pass, ...] = ()
     digest: str = ""
@@ -294,7 +297,8 @@ class CapacityEvidence:
 
 _PLAIN = (
     "uuid", "pci_bus_id", "claimed_bytes", "l2_bytes", "peak_kb_s", "limit_bytes", "info_before",
-    "info_after", "helper_bytes", "refused", "foreign_memory", "rate_chunk_bytes", "digest",
+    "info_after", "helper_bytes", "refused", "foreign_memory", "rate_chunk_bytes",
+    "host_taken_bytes", "digest",
     "pages_read", "pages_wrong", "mixed_samples", "mixed_wrong",
 )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 
 from gpuverify.errors import UsageError
 
@@ -77,10 +77,6 @@ class CapacityPlan:
     def full(cls) -> CapacityPlan:
         """The plan of `--measure full`."""
         return cls(dwell_ms=4000, digest_blocks=48, pages=512, butterfly_samples=128)
-
-    def with_limit(self, limit_bytes: int) -> CapacityPlan:
-        """Return the plan for at most `limit_bytes`."""
-        return replace(self, limit_bytes=limit_bytes)
 
     def estimate_ms(self, total_bytes: int, kb_s: int) -> int:
         """Return how long the proof is expected to take beyond allocation.

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gpuverify.measure.driver_api import DeviceAttribute, DriverError, OpenDevice
+from gpuverify.measure.driver_api import DeviceAttribute, DriverError, DriverStatus, OpenDevice
 from gpuverify.measure.fingerprint_analysis import Duration, Record, parse_records, span_cycles
 from gpuverify.measure.fingerprint_analysis import span_ns as device_span_ns
 from gpuverify.measure.fingerprint_plan import MIB, FingerprintPlan
@@ -26,6 +26,14 @@ _JOIN_S = 5.0
 _WORD_BYTES = 8
 _STALE = 0xA5
 _RESERVED_BYTES = 256 * MIB
+# A driver that will refuse a pack the next time too; anything else may pass.
+_FOR_GOOD = (
+    DriverStatus.JIT_COMPILER_MISSING,
+    DriverStatus.NOT_SUPPORTED,
+    DriverStatus.PTX_REFUSED,
+    DriverStatus.PTX_TOO_NEW,
+    DriverStatus.SYMBOL_MISSING,
+)
 
 
 class WrongResultError(Exception):
@@ -193,7 +201,8 @@ class Bench:
         try:
             module = self.driver.module_load_data_ex(pack_text(pack))
         except DriverError as error:
-            self._refused[pack] = error
+            if error.status in _FOR_GOOD:
+                self._refused[pack] = error
             raise
         self.details[f"load_{pack}_us"] = (self.driver.host_clock_ns() - started) // 1000
         return module

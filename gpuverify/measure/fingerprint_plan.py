@@ -14,6 +14,9 @@ GIB = 1 << 30
 _TIMED_KERNELS = 13
 # Compiling, allocating, copying results: generous.
 _OVERHEAD_MS = 1200
+# Times that a pass of the memory rates goes through its memory: reading once; writing and checking;
+# filling, copying (which counts twice) and checking both.
+_STREAMS = 8
 _HOP_NS = 400
 _PCIE_KB_S = 10_000_000
 
@@ -170,8 +173,7 @@ class FingerprintPlan:
             kb_s: Rate at which its memory is expected to be written and read.
         """
         timed = _TIMED_KERNELS * (self.repeats + 1) * self.target_ms
-        # Each pass of each rate is written, read and checked.
-        streamed = 6 * self.memory_passes * min(self.memory_bytes, total_bytes // 4)
+        streamed = _STREAMS * (self.memory_passes + 1) * min(self.memory_bytes, total_bytes // 4)
         laps = 8 if self.latency_steps else 1
         hops = laps * (self.latency_warm_hops + 2 * self.latency_hops)
         copied = 2 * (self.pcie_passes + 1) * self.pcie_bytes

@@ -45,13 +45,18 @@ class Kernel:
         """The blocks of 256 threads that a tiled or slot kernel needs.
 
         Args:
-            count: Cells or slots to work on.
+            count: Cells or slots to work on; at least 1.
 
         Returns:
-            The grid size; at least 1, since a grid of none is an error to the driver.
+            The grid size.
+
+        Raises:
+            ValueError: There is nothing to work on. A grid of none is an error to the driver, and
+                a thread without a cell of its own reads the last one, which there must then be.
         """
-        per_block = TILE_THREADS * max(1, self.cells_per_thread)
-        return max(1, -(-count // per_block))
+        if count < 1:
+            raise ValueError(f"a kernel needs at least one cell or slot, not {count}")
+        return -(-count // (TILE_THREADS * max(1, self.cells_per_thread)))
 
 
 _POINTER_NAMES: dict[Geometry, frozenset[str]] = {

@@ -6,9 +6,10 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from gpuverify.errors import UsageError
-from gpuverify.measure.capacity_plan import CapacityPlan
+from gpuverify.measure.capacity_plan import GIB, CapacityPlan
 from gpuverify.measure.fingerprint_plan import FingerprintPlan
 from gpuverify.measure.safety import STOP_CELSIUS, Card
 from gpuverify.model.telemetry import Sample
@@ -21,6 +22,21 @@ _SLOW_KB_S = 300_000_000
 """Memory rate that is assumed where clock and width are not known: an old mid-range card."""
 _REACHED_PERCENT = 75
 _LOAD_S = {"quick": 0, "full": 6}
+
+# What is given up first on a card whose memory is slow for its size, until the plan keeps to its
+# budget: at most so much of each. What a verdict stands on comes last, and all memory is always
+# tested, however long that takes.
+_ECONOMIES: tuple[tuple[str, Mapping[str, int]], ...] = (
+    ("chip", {"memory_passes": 4, "memory_bytes": 2 * GIB}),
+    ("chip", {"load_ms": 3000}),
+    ("chip", {"memory_passes": 2, "memory_bytes": GIB // 2}),
+    ("capacity", {"digest_blocks": 12, "pages": 128}),
+    ("capacity", {"dwell_ms": 1000}),
+    ("chip", {"pcie_hold_ms": 300}),
+    ("capacity", {"butterfly_stages": 2}),
+    ("capacity", {"dwell_ms": 500, "digest_blocks": 6}),
+    ("capacity", {"butterfly_stages": 1}),
+)
 _PAIR_MS = 400
 
 _NONCE = re.compile(r"(?:[0-9a-fA-F]{2}){8,64}")
@@ -36,6 +52,7 @@ class MeasurePlan:
         fingerprint: Whether the chip is measured too.
         load_s: Seconds of full load for heat and power.
         peers: Whether pairs of cards copy to each other.
+        shortened: What the fingerprint does where that is less than its level does.
     """
 
     level: str
@@ -43,6 +60,7 @@ class MeasurePlan:
     fingerprint: bool = True
     load_s: int = 0
     peers: bool = True
+    shortened: FingerprintPlan | None = None
 
     @classmethod
     def of(cls, level: str) -> MeasurePlan:
@@ -66,9 +84,45 @@ class MeasurePlan:
         rate = card.peak_kb_s * _REACHED_PERCENT // 100 or _SLOW_KB_S
         took = self.capacity.estimate_ms(card.total_bytes, rate)
         if self.fingerprint:
-            finger = FingerprintPlan.of(self.level, self.load_s * 1000)
-            took += finger.estimate_ms(card.total_bytes, rate)
+            took += self.chip.estimate_ms(card.total_bytes, rate)
         return took
+
+    @property
+    def chip(self) -> FingerprintPlan:
+        """What the fingerprint does."""
+        return self.shortened or FingerprintPlan.of(self.level, self.load_s * 1000)
+
+    @property
+    def budget_ms(self) -> int:
+        """How long a card may take beyond allocation."""
+        return BUDGET_S[self.level] * 1000
+
+    def fitted(self, card: Card) -> MeasurePlan:
+        """Return the plan with as little given up as keeps it within its budget on a card.
+
+        Where even the least is more, for much memory that is slow, it stays more: a part of the
+        memory would prove nothing.
+
+        Args:
+            card: The card.
+        """
+        plan = self
+        for part, most in _ECONOMIES:
+            if plan.estimate_ms(card) <= plan.budget_ms:
+                break
+            if part == "capacity":
+                plan = replace(plan, capacity=_at_most(plan.capacity, most))
+            else:
+                plan = replace(plan, shortened=_at_most(plan.chip, most))
+        return plan
+
+
+_Plan = TypeVar("_Plan", CapacityPlan, FingerprintPlan)
+
+
+def _at_most(plan: _Plan, most: Mapping[str, int]) -> _Plan:
+    """Return a plan with some of its numbers lowered."""
+    return replace(plan, **{name: min(getattr(plan, name), top) for name, top in most.items()})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,12 +189,15 @@ def announcement(
     """
     lines = []
     if cards:
-        longest = max(plan.estimate_ms(card) for card in cards)
-        pairs = len(cards) * (len(cards) - 1) // 2 if plan.peers else 0
-        seconds = -(-(longest + pairs * _PAIR_MS) // 1000)
+        longest = max(plan.fitted(card).estimate_ms(card) for card in cards)
+        pairs = len(cards) * (len(cards) - 1) // 2 if plan.peers and plan.fingerprint else 0
+        budget = f"; {BUDGET_S[plan.level]} s a card are the most it plans with"
+        if longest > plan.budget_ms:
+            budget = f", not {BUDGET_S[plan.level]} s: there is much memory for its speed"
+        copies = f"; then copies between cards, about {_seconds(pairs * _PAIR_MS)} s"
         lines.append(
             f"measuring {len(cards)} card{'s' if len(cards) != 1 else ''} at once ({plan.level}):"
-            f" about {seconds} s after allocation"
+            f" about {_seconds(longest)} s after allocation{budget}{copies if pairs else ''}"
         )
         lines.append("all free memory of each is overwritten and read back, and the chip is loaded")
         heats = [s.temperature_celsius for s in samples.values() if s.temperature_celsius]
@@ -150,3 +207,8 @@ def announcement(
         lines.append("clocks, ECC, MIG and persistence stay as they are; Ctrl-C stops at once")
     lines += [f"{bus_id} is not measured: {why}" for bus_id, why in sorted(refused.items())]
     return tuple(lines)
+
+
+def _seconds(milliseconds: int) -> int:
+    """Return whole seconds, rounded up."""
+    return -(-milliseconds // 1000)

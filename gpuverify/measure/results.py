@@ -100,14 +100,16 @@ def capacity_claims(result: CapacityResult) -> list[Claim]:
 
 
 def fingerprint_claims(
-    values: Mapping[str, int], void: Mapping[str, str], refused: Mapping[str, str]
+    values: Mapping[str, int],
+    void: Mapping[str, str],
+    absent: Mapping[str, tuple[ClaimStatus, str]],
 ) -> list[Claim]:
     """Return the claims of a fingerprint.
 
     Args:
         values: Integers by claim id.
         void: Why, by claim id, for those whose exact results came out wrong.
-        refused: Why, by claim id, for those that could not be measured.
+        absent: Why and in which words, by claim id, for those that were not measured.
     """
     call = "fingerprint"
     found = [
@@ -117,8 +119,8 @@ def fingerprint_claims(
     ]
     found += [missing(name, ClaimStatus.FAILED, why, call) for name, why in void.items()]
     found += [
-        missing(name, ClaimStatus.NOT_SUPPORTED, why, call)
-        for name, why in refused.items()
+        missing(name, status, why, call)
+        for name, (status, why) in absent.items()
         if name not in values and name not in void
     ]
     if values or void:

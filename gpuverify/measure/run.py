@@ -16,8 +16,10 @@ from typing import Any, Protocol
 
 from gpuverify.measure import safety
 from gpuverify.measure.attributes import read_claim
-from gpuverify.measure.capacity_classify import CapacityClass, CapacityResult, classify, confirm
+from gpuverify.measure.capacity_classify import CapacityResult, classify
+from gpuverify.measure.capacity_confirm import SETTLED, confirm
 from gpuverify.measure.capacity_task import evidence_of
+from gpuverify.measure.endings import kept, state_of, status_of, unfinished
 from gpuverify.measure.plan import MeasureRequest, announcement
 from gpuverify.measure.progress import Progress
 from gpuverify.measure.results import capacity_claims, claim, fingerprint_claims, missing
@@ -30,8 +32,8 @@ from gpuverify.model.telemetry import Telemetry
 
 _TICK_S = 0.02
 _SAMPLE_S = 0.25
-_CHILD_S = 60
-_PAIR_MS = 20_000
+_SPARE_MS = 120_000
+_PEER_CLAIM = "fingerprint.peer_kb_s"
 ENVIRONMENT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_CACHE_DISABLE": "1"}
 """Nothing is left behind in the user's cache of compiled kernels."""
 
@@ -128,12 +130,14 @@ class _Run:
         self.display = display
         self.folder = folder
         self.cards = {card.bus_id: card for card in cards}
+        self.plans = {card.bus_id: request.plan.fitted(card) for card in cards}
         self.refused: dict[str, str] = {}
         self.watched: dict[str, Watched] = {}
         self.outcomes: dict[str, ChildOutcome] = {}
         self.results: dict[str, CapacityResult] = {}
         self.peers: dict[str, int] = {}
         self.peer_void: dict[str, str] = {}
+        self.peer_missing: dict[str, tuple[ClaimStatus, str]] = {}
         self.held_at_once = False
         self._children: dict[str, Child] = {}
         self._sampled = 0.0
@@ -176,14 +180,14 @@ class _Run:
 
     def _window(self, chosen: Sequence[Card]) -> None:
         """Run all cards between common gates."""
-        tasks: list[tuple[str, Mapping[str, Any]]] = [
-            ("attributes", {}),
-            ("capacity", self.request.plan.capacity.to_json()),
-        ]
-        if self.request.plan.fingerprint:
-            plan = {"level": self.request.plan.level, "load_s": self.request.plan.load_s}
-            tasks.append(("fingerprint", plan))
         for card in chosen:
+            plan = self.plans[card.bus_id]
+            tasks: list[tuple[str, Mapping[str, Any]]] = [
+                ("attributes", {}),
+                ("capacity", plan.capacity.to_json()),
+            ]
+            if plan.fingerprint:
+                tasks.append(("fingerprint", plan.chip.to_json()))
             self._children[card.bus_id] = self._start(card.bus_id, tuple(tasks), gated=True)
         for gate in ("allocated", "verified"):
             held = self._until(gate)
@@ -203,9 +207,9 @@ class _Run:
         nonce: bytes | None = None,
     ) -> Child:
         """Start the child of a card."""
-        plan = self.request.plan
+        plan = self.plans[bus_id]
         self._number += 1
-        spare_ms = (_CHILD_S + plan.load_s + 60) * 1000
+        spare_ms = _SPARE_MS + plan.chip.load_ms
         return Child(
             Request(
                 pci_bus_id=bus_id,
@@ -288,18 +292,17 @@ class _Run:
 
     def _repeat(self) -> None:
         """Run once more, in a fresh process, what would speak against a card."""
-        settled = (CapacityClass.LOST, CapacityClass.SHORT, CapacityClass.INVALID)
         again = [
             bus_id
             for bus_id, result in self.results.items()
-            if result.repeat and result.kind not in settled
+            if result.repeat and result.kind not in SETTLED
         ]
         first = {bus_id: self.outcomes[bus_id] for bus_id in again}
-        task = (("capacity", self.request.plan.capacity.to_json()),)
         # Other keys, that follow from the nonce: what was remembered of the first run is no use.
         nonce = hashlib.sha256(self.request.nonce + b"again").digest()
         for bus_id in again:
-            self._children[bus_id] = self._start(bus_id, task, nonce=nonce)
+            task = ("capacity", self.plans[bus_id].capacity.to_json())
+            self._children[bus_id] = self._start(bus_id, (task,), nonce=nonce)
         self._until("")
         for bus_id in again:
             second = classify(evidence_of(self.outcomes[bus_id]))
@@ -308,17 +311,23 @@ class _Run:
 
     def _copy_between(self) -> None:
         """Copy between the cards that are well, one pair at a time."""
-        good = [b for b, o in self.outcomes.items() if o.ending is Ending.DONE]
+        good = [b for b, o in self.outcomes.items() if state_of(o) == "done"]
         if not self.request.plan.peers or not self.request.plan.fingerprint or len(good) < 2:
             return
         plan = {"bus_ids": good, "level": self.request.plan.level}
         self._children[good[0]] = self._start(good[0], (("peers", plan),))
         first = self.outcomes[good[0]]
         self._until("")
-        found = self.outcomes[good[0]].evidence.get("peers", {})
-        self.outcomes[good[0]] = first
+        copied, self.outcomes[good[0]] = self.outcomes[good[0]], first
+        found = kept(copied, "peers")
         self.peers = {str(bus_id): int(rate) for bus_id, rate in found.get("rates", {}).items()}
         self.peer_void = {str(b): str(why) for b, why in found.get("void", {}).items()}
+        refused = found.get("refused", {})
+        for bus_id in good:
+            if bus_id in refused:
+                self.peer_missing[bus_id] = (ClaimStatus.FAILED, str(refused[bus_id]))
+            elif copied.ending is not Ending.DONE:
+                self.peer_missing[bus_id] = (status_of(copied), state_of(copied))
 
     # Claims
 
@@ -347,43 +356,30 @@ class _Run:
 
     def _card(self, bus_id: str, outcome: ChildOutcome, claims: list[Claim]) -> None:
         """Add the claims of one card that was measured."""
+        status, state = status_of(outcome), state_of(outcome)
         attributes = outcome.evidence.get("attributes")
         if attributes is not None:
             claims += [read_claim(row) for row in attributes["claims"]]
         else:
-            claims.append(
-                missing("cuda.status", ClaimStatus.FAILED, state_of(outcome), source=Source.CUDA)
-            )
+            claims.append(missing("cuda.status", status, state, source=Source.CUDA))
         result = self.results.get(bus_id)
         if result is not None:
             claims += capacity_claims(result)
-        finger = outcome.evidence.get("fingerprint", {})
-        values = {**finger.get("values", {})}
-        void = {**finger.get("void", {})}
+        else:
+            claims.append(missing("capacity.class", status, state, "capacity proof"))
+        finger = kept(outcome, "fingerprint")
+        values, void = {**finger.get("values", {})}, {**finger.get("void", {})}
+        absent = {}
+        if self.request.plan.fingerprint:
+            absent = {claim_id: (why, text) for claim_id, why, text in unfinished(outcome)}
         if bus_id in self.peer_void:
-            void["fingerprint.peer_kb_s"] = self.peer_void[bus_id]
+            void[_PEER_CLAIM] = self.peer_void[bus_id]
         elif bus_id in self.peers:
-            values["fingerprint.peer_kb_s"] = self.peers[bus_id]
-        claims += fingerprint_claims(values, void, finger.get("refused", {}))
+            values[_PEER_CLAIM] = self.peers[bus_id]
+        elif bus_id in self.peer_missing:
+            absent[_PEER_CLAIM] = self.peer_missing[bus_id]
+        claims += fingerprint_claims(values, void, absent)
         claims += window_claims(self.watched[bus_id], result)
-
-
-def state_of(outcome: ChildOutcome) -> str:
-    """Say how a card's measurement ended.
-
-    Args:
-        outcome: What its child left behind.
-    """
-    if outcome.ending is Ending.DONE:
-        return "done"
-    if outcome.ending is Ending.FAILED:
-        return f"failed: {outcome.failed.get('message', 'no reason given')}"
-    if outcome.ending in (Ending.STALLED, Ending.OVERDUE):
-        return f"timed-out: {outcome.reason}"
-    if outcome.ending is Ending.STOPPED:
-        return outcome.reason if outcome.reason.startswith("stopped") else "stopped"
-    last = outcome.complaint.strip().splitlines()[-1:] or [f"exit code {outcome.exit_code}"]
-    return f"died: {last[0]}"
 
 
 def _sources(outcomes: Mapping[str, ChildOutcome]) -> list[Claim]:
@@ -392,7 +388,7 @@ def _sources(outcomes: Mapping[str, ChildOutcome]) -> list[Claim]:
         return []
     said = next(iter(outcomes.values()))
     absent = said.failed.get("status") in ("no-library", "no-device")
-    status = ClaimStatus.NOT_FOUND if absent else ClaimStatus.FAILED
+    status = ClaimStatus.NOT_FOUND if absent else status_of(said)
     return [
         missing("source.cuda", status, state_of(said), source=Source.CUDA),
         missing("source.measured", status, state_of(said)),

@@ -55,11 +55,14 @@ def refusal(card: Card, sample: Sample, *, anyway: bool) -> str:
         return "the NVIDIA driver does not have it; bind it to the driver"
     if card.mig:
         return (
-            "MIG is on, so a program sees a slice and not the card; turn MIG off"
-            " (nvidia-smi -mig 0) and measure again"
+            "MIG is on, so a program sees a slice and never the whole card; with nothing running on"
+            f" it turn MIG off as root (nvidia-smi -i {card.bus_id} -mig 0) and measure again"
         )
     if card.virtual:
-        return "it is a virtual GPU, so a program sees a share and not the card"
+        return (
+            "it is a virtual GPU, so a program sees a share and not the card; measure on the host"
+            " that has the card"
+        )
     busy = max(card.processes or 0, sample.processes or 0)
     if busy and not anyway:
         return (

@@ -23,6 +23,8 @@ from gpuverify.measure.worker import Request
 _READ_BYTES = 1 << 20
 _LAST_WAIT_S = 5.0
 _COMPLAINT_CHARS = 2000
+_SILENT_S = 10.0
+"""A child that was silent so long when its time was over hangs; a slow one tells where it is."""
 
 
 class Ending(enum.Enum):
@@ -63,6 +65,69 @@ class ChildOutcome:
     complaint: str = ""
 
 
+class StateFile:
+    """Reads what a child writes, as it comes, into its outcome.
+
+    Attributes:
+        gate: The last gate that the child named, "" for none since it was taken.
+    """
+
+    def __init__(self, path: Path, outcome: ChildOutcome) -> None:
+        """Begin at the start of the file.
+
+        Args:
+            path: The file.
+            outcome: Where to put what is read.
+        """
+        self.gate = ""
+        self._path = path
+        self._outcome = outcome
+        self._position = 0
+        self._rest = b""
+
+    def skip(self) -> None:
+        """Pass over all that is there."""
+        self._position = self._path.stat().st_size
+
+    def read(self) -> bool:
+        """Take in the lines that the child has written since.
+
+        Returns:
+            Whether there were any.
+        """
+        with self._path.open("rb") as stream:
+            stream.seek(self._position)
+            while data := stream.read(_READ_BYTES):
+                self._position += len(data)
+                self._rest += data
+        *lines, self._rest = self._rest.split(b"\n")
+        for line in lines:
+            self._take(line)
+        return bool(lines)
+
+    def _take(self, line: bytes) -> None:
+        """Take in one line; what a dying child left half written is passed over."""
+        try:
+            data = json.loads(line)
+        except ValueError:
+            return
+        event, task = data.pop("event", ""), data.pop("task", "")
+        data.pop("at_ms", None)
+        outcome = self._outcome
+        if event == "progress":
+            outcome.last_progress = Progress(**data)
+        elif event == "gate":
+            self.gate = data["gate"]
+        elif event == "partial":
+            outcome.partial[task] = data["evidence"]
+        elif event == "evidence":
+            outcome.evidence[task] = data["evidence"]
+        elif event == "opened":
+            outcome.opened = data
+        elif event == "failed":
+            outcome.failed = data
+
+
 class Child:
     """One child process with its state file.
 
@@ -92,10 +157,9 @@ class Child:
         self.outcome = ChildOutcome()
         self.waiting_at = ""
         self._gated = request.gated
-        self._path = state_path
-        self._rest = b""
         state_path.touch()
-        self._position = state_path.stat().st_size
+        self._state = StateFile(state_path, self.outcome)
+        self._state.skip()
         self._complaint_path = state_path.with_name(state_path.name + ".stderr")
         self._stall_s, self._left_s = stall_ms / 1000, deadline_ms / 1000
         self._last_line = self._last_look = time.monotonic()
@@ -140,7 +204,10 @@ class Child:
             self._end(Ending.STALLED, f"no progress for {self._stall_s:.0f} s")
         else:
             self._left_s -= now - self._last_look
-            if self._left_s < 0:
+            silent = now - self._last_line
+            if self._left_s < 0 and silent > min(_SILENT_S, self._stall_s / 2):
+                self._end(Ending.STALLED, f"no progress for {silent:.0f} s, and its time is over")
+            elif self._left_s < 0:
                 self._end(Ending.OVERDUE, "the time for this card is over")
         self._last_look = now
         return self._ended
@@ -198,34 +265,7 @@ class Child:
 
     def _read(self) -> None:
         """Take in the lines that the child has written since."""
-        with self._path.open("rb") as stream:
-            stream.seek(self._position)
-            while data := stream.read(_READ_BYTES):
-                self._position += len(data)
-                self._rest += data
-        *lines, self._rest = self._rest.split(b"\n")
-        if lines:
+        if self._state.read():
             self._last_line = time.monotonic()
-        for line in lines:
-            self._take(line)
-
-    def _take(self, line: bytes) -> None:
-        """Take in one line; what a dying child left half written is passed over."""
-        try:
-            data = json.loads(line)
-        except ValueError:
-            return
-        event, task = data.pop("event", ""), data.pop("task", "")
-        data.pop("at_ms", None)
-        if event == "progress":
-            self.outcome.last_progress = Progress(**data)
-        elif event == "gate" and self._gated:
-            self.waiting_at = data["gate"]
-        elif event == "partial":
-            self.outcome.partial[task] = data["evidence"]
-        elif event == "evidence":
-            self.outcome.evidence[task] = data["evidence"]
-        elif event == "opened":
-            self.outcome.opened = data
-        elif event == "failed":
-            self.outcome.failed = data
+        if self._gated and self._state.gate:
+            self.waiting_at, self._state.gate = self._state.gate, ""

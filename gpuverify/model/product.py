@@ -33,6 +33,44 @@ class ProductStatus(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """How far a value that is compared with a timing was tried on real cards.
+
+    Attributes:
+        cards: Real cards that were measured, 0 for none.
+        drivers: Driver versions they were measured with, in order.
+        low: Lowest value that good cards show, in the unit of the measured claim; None until
+            enough cards were measured.
+        high: The same for the highest.
+    """
+
+    cards: int = 0
+    drivers: tuple[str, ...] = ()
+    low: int | None = None
+    high: int | None = None
+
+    @property
+    def band(self) -> tuple[int, int] | None:
+        """What good cards show, None until enough of them were measured."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    def __str__(self) -> str:
+        """Say it in the words of docs/measuring.md."""
+        if not self.cards:
+            return "emulated-only"
+        cards = "1 card" if self.cards == 1 else f"{self.cards} cards"
+        if not self.drivers:
+            return f"field-run ({cards})"
+        if len(self.drivers) == 1:
+            return f"field-run ({cards}, driver {self.drivers[0]})"
+        return f"field-run ({cards}, drivers {self.drivers[0]} to {self.drivers[-1]})"
+
+
+EMULATED_ONLY = Validation()
+"""No real card was measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReferenceValue:
     """One value that a product is known to show, with where that is known from.
 
@@ -45,6 +83,8 @@ class ReferenceValue:
         driver_min: Lowest driver branch it holds for, None for no bound.
         driver_max: Highest driver branch it holds for, None for no bound.
         ecc: Whether it holds with ECC on (True), off (False) or both (None).
+        validation: How far it was tried on real cards, where it is compared with a timing; None
+            for every other value.
     """
 
     field: str
@@ -55,6 +95,7 @@ class ReferenceValue:
     driver_min: int | None = None
     driver_max: int | None = None
     ecc: bool | None = None
+    validation: Validation | None = None
 
     def __hash__(self) -> int:
         """Hash by what differs most; equality still looks at everything."""

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from gpuverify.model.claims import Basis, Value
+from gpuverify.model.rates import OPERATIONS, operation_field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,11 @@ def _number(
 def _text(name: str, pattern: str, text: str, *, derived: bool = False) -> FieldSpec:
     """One field that holds a text."""
     return FieldSpec(name=name, type=str, text=text, pattern=pattern, derived=derived)
+
+
+def _rate(name: str, low: int, high: int, text: str) -> FieldSpec:
+    """One field that a timing is compared with: it tells no products apart by itself."""
+    return _number(name, low, high, text, basis=_MEASURED, separates=False)
 
 
 _TABLE: tuple[FieldSpec, ...] = (
@@ -115,6 +121,31 @@ _TABLE: tuple[FieldSpec, ...] = (
     _text("mig.profile", r"\d+g\.\d+gb(\+me)?", "one MIG profile that it offers"),
     _text("launch.date", r"20\d\d-[01]\d-[0-3]\d", "day of its launch"),
     _text("sold_as.source", r"[a-z0-9-]+", "where it is known from that it is shipped as another"),
+    FieldSpec(
+        name="rate.compute_capability",
+        type=str,
+        text="compute capability of the chip that the rates are for",
+        pattern=r"\d{1,2}\.\d",
+        separates=False,
+    ),
+    _rate("rate.fp32_lanes_per_sm", 8, 1024, "FP32 lanes of one multiprocessor"),
+    *(
+        _rate(
+            operation_field(name),
+            1,
+            65536,
+            f"{name.replace('_', ' ')} a clock and multiprocessor",
+        )
+        for name in OPERATIONS
+    ),
+    _rate("rate.memory_read_kb_s", 10**6, 10**11, "memory read by the measurement, in kB/s"),
+    _rate("rate.memory_write_kb_s", 10**6, 10**11, "memory written by the measurement, in kB/s"),
+    _rate("rate.memory_copy_kb_s", 10**6, 10**11, "memory copied, both ways counted, in kB/s"),
+    _rate("rate.l2_read_kb_s", 10**6, 10**12, "L2 cache read by the measurement, in kB/s"),
+    _rate("rate.l2_step_bytes", 65536, 1 << 30, "size at which reads leave the L2 cache"),
+    _rate("rate.latency_l1_millicycles", 1000, 10**7, "L1 latency in thousandths of a clock"),
+    _rate("rate.latency_l2_millicycles", 1000, 10**7, "L2 latency in thousandths of a clock"),
+    _rate("rate.latency_memory_millicycles", 1000, 10**8, "memory latency in such thousandths"),
 )  # fmt: skip
 
 FIELDS: dict[str, FieldSpec] = {spec.name: spec for spec in _TABLE}

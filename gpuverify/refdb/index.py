@@ -13,6 +13,7 @@ from gpuverify.errors import ReferenceDataError
 from gpuverify.model.product import Product, ProductStatus
 from gpuverify.refdb.fields import key
 from gpuverify.refdb.loader import DATA, family_files, load_family, load_sources, read_table
+from gpuverify.refdb.rates import FIELD_RUNS
 from gpuverify.refdb.resolve import Entry, words
 
 SCHEMA = "gpuverify/refdb-index/v1"
@@ -45,10 +46,11 @@ class Index:
 
 
 def file_digests(folder: Path = DATA) -> dict[str, str]:
-    """Return the SHA-256 of every TOML file of the data, by name."""
+    """Return the SHA-256 of every TOML file of the data, by path in its folder."""
+    paths = (*folder.glob("*.toml"), *folder.glob(f"{FIELD_RUNS}/*.toml"))
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob("*.toml"))
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(paths)
     }
 
 
@@ -96,7 +98,7 @@ def index_of(products: Iterable[Product], version: str, sha256: str) -> Index:
         for identity in product.pci:
             devices.setdefault(identity.device_id, set()).add(product.id)
         for one in product.values:
-            if one.field not in _NOT_REVERSED:
+            if one.field not in _NOT_REVERSED and not one.field.startswith("rate."):
                 held = values.setdefault(one.field, {}).setdefault(key(one.field, one.value), set())
                 held.add(product.id)
     index.names = {name: tuple(sorted(ids)) for name, ids in names.items()}

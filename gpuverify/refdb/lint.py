@@ -12,6 +12,7 @@ from gpuverify.model.product import Grade, PciIdentity, Product, ProductStatus
 from gpuverify.refdb.confusables import discriminators
 from gpuverify.refdb.fields import problem
 from gpuverify.refdb.index import build_index
+from gpuverify.refdb.lint_rates import capability_problems, field_run_problems, row_problem
 from gpuverify.refdb.loader import (
     COOLING,
     DATA,
@@ -27,6 +28,7 @@ from gpuverify.refdb.loader import (
 )
 
 _DRIVERS = range(300, 1000)
+_FAMILY_KEYS = ("family", "capability", "product")
 _REQUIRED = ("id", "name", "architecture", "chip", "form", "status", "cite", "pci", "values")
 
 
@@ -72,6 +74,10 @@ def lint(folder: Path = DATA) -> list[str]:
         kinds = {name: source.kind for name, source in sources.items()}
         products = [one for path in family_files(folder) for one in load_family(path, kinds)]
         problems += _product_problems(products)
+        ids = frozenset(product.id for product in products)
+        # Clocks of two machines may stand on two sides of midnight.
+        tomorrow = dt.datetime.now(dt.timezone.utc).date() + dt.timedelta(days=1)
+        problems += field_run_problems(folder, ids, tomorrow)
         if problems:
             return problems
         problems += _pair_problems(products, only_measured(folder))
@@ -86,7 +92,7 @@ def _source_problems(folder: Path, tables: Mapping[str, Any]) -> Iterator[str]:
     used = {
         cite[0]
         for table in tables.values()
-        for product in table.get("product", [])
+        for product in (*table.get("capability", []), *table.get("product", []))
         for cite in product.get("cite", {}).values()
         if isinstance(cite, list) and cite
     }
@@ -105,9 +111,10 @@ def _source_problems(folder: Path, tables: Mapping[str, Any]) -> Iterator[str]:
 
 def _family_problems(name: str, table: Mapping[str, Any], sources: Mapping[str, Any]) -> list[str]:
     """Check one family file as it is written."""
-    problems = [f"unknown key {key}" for key in table if key not in ("family", "product")]
+    problems = [f"unknown key {key}" for key in table if key not in _FAMILY_KEYS]
     if table.get("family") != name.removesuffix(".toml"):
         problems.append(f"family is {table.get('family')!r}")
+    problems += capability_problems(table, sources, _cited_problems)
     for entry in table.get("product", []):
         product = entry.get("id", "?")
         problems += [f"{product}: {text}" for text in _entry_problems(entry, sources)]
@@ -122,21 +129,32 @@ def _entry_problems(entry: Mapping[str, Any], sources: Mapping[str, Any]) -> Ite
         yield f"lacks {', '.join(missing)}"
         return
     yield from _word_problems(entry)
+    yield from (wrong for text in entry["pci"] if (wrong := _identity_problem(text)))
+    yield from _cited_problems(entry, sources)
+
+
+def _identity_problem(text: str) -> str:
+    """Say what is wrong with PCI ids, "" if nothing is."""
+    try:
+        parse_identity(text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _cited_problems(entry: Mapping[str, Any], sources: Mapping[str, Any]) -> Iterator[str]:
+    """Check the values of an entry, and that each of its citations is sound and used."""
     cites = entry["cite"]
     for letter, cite in cites.items():
         if not isinstance(cite, list) or len(cite) != 2 or not all(cite):
             yield f"citation {letter} is not [source, locator]"
         elif cite[0] not in sources:
             yield f"citation {letter}: no source {cite[0]!r} in sources.toml"
-    if len({tuple(cite) for cite in cites.values()}) != len(cites):
+    if len({repr(cite) for cite in cites.values()}) != len(cites):
         yield "two citations are the same"
     cited: set[str] = set()
-    for text, letters in entry["pci"].items():
+    for letters in entry.get("pci", {}).values():
         cited |= set(letters.split())
-        try:
-            parse_identity(text)
-        except ValueError as error:
-            yield str(error)
     for name, rows in entry["values"].items():
         yield from _value_problems(name, rows)
         cited |= {letter for row in rows for letter in str(row.get("by", "")).split()}
@@ -169,9 +187,9 @@ def _value_problems(name: str, rows: list[Mapping[str, Any]]) -> Iterator[str]:
     seen = set()
     for row in rows:
         if set(row) - ENTRY_KEYS or "v" not in row or not str(row.get("by", "")).split():
-            yield f"{name}: an entry has v, by and perhaps min, max, ecc: {row!r}"
+            yield f"{name}: an entry has v, by and perhaps min, max, ecc, validation: {row!r}"
             continue
-        wrong = problem(name, row["v"])
+        wrong = problem(name, row["v"]) or row_problem(name, row)
         if wrong:
             yield wrong
         low, high = row.get("min"), row.get("max")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,12 @@ from gpuverify.model.product import (
     ReferenceValue,
 )
 from gpuverify.refdb.fields import problem
+from gpuverify.refdb.rates import (
+    FIELD_RUNS,
+    field_run_files,
+    validation_of,
+    with_field_runs,
+)
 
 DATA = Path(__file__).parent / "data"
 """Folder of the shipped reference data."""
@@ -41,10 +47,11 @@ PRODUCT_KEYS = frozenset(
     (
         "id", "name", "aliases", "architecture", "chip", "form", "status", "gpus_per_board",
         "memory_labels", "board_memory_labels", "cooling", "sold_as", "neighbours", "traits",
-        "cite", "pci", "values",
+        "rates_apart", "cite", "pci", "values",
     )
 )  # fmt: skip
-ENTRY_KEYS = frozenset(("v", "by", "min", "max", "ecc"))
+CAPABILITY_KEYS = frozenset(("id", "chips", "cite", "values"))
+ENTRY_KEYS = frozenset(("v", "by", "min", "max", "ecc", "validation"))
 _PCI = re.compile(r"([0-9A-F]{4})(?::([0-9A-F]{4}):([0-9A-F]{4}))?")
 
 
@@ -160,12 +167,60 @@ def load_family(
         ReferenceDataError: The file is not what it has to be.
     """
     table = read_table(path)
+    run_on = {
+        product
+        for product in field_run_files(path.parent)
+        if not any(one == FIELD_RUNS and part in f"{product}.toml" for one, part in dropped)
+    }
     try:
-        return tuple(
-            _product(str(table["family"]), entry, kinds, dropped) for entry in table["product"]
-        )
+        rates = _capabilities(table.get("capability", ()), kinds, dropped)
+        products = []
+        for entry in table["product"]:
+            product = _product(str(table["family"]), entry, kinds, dropped, rates)
+            if product.id in run_on:
+                product = with_field_runs(product, path.parent)
+            products.append(product)
+        return tuple(products)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReferenceDataError(f"reference data: {path.name}: {error!r}") from error
+
+
+def _kept(
+    table: Mapping[str, Any],
+    kinds: Mapping[str, Grade],
+    dropped: tuple[tuple[str, str], ...],
+) -> tuple[dict[str, Citation], dict[str, Citation]]:
+    """Read a cite table: all of its citations, and those that are not left out."""
+    cites = {
+        letter: Citation(source=source, locator=locator, grade=kinds[source])
+        for letter, (source, locator) in table.items()
+    }
+    kept = {
+        letter: cite
+        for letter, cite in cites.items()
+        if not any(cite.source == source and part in cite.locator for source, part in dropped)
+    }
+    return cites, kept
+
+
+def _capabilities(
+    entries: Sequence[Mapping[str, Any]],
+    kinds: Mapping[str, Grade],
+    dropped: tuple[tuple[str, str], ...],
+) -> dict[str, tuple[ReferenceValue, ...]]:
+    """Read what every chip of a compute capability does, by chip."""
+    rates: dict[str, tuple[ReferenceValue, ...]] = {}
+    for entry in entries:
+        cites, kept = _kept(entry["cite"], kinds, dropped)
+        values = tuple(
+            value
+            for name, rows in entry["values"].items()
+            for row in rows
+            for value in _stated(name, row, cites, kept)
+        )
+        for chip in entry["chips"]:
+            rates[chip] = values
+    return rates
 
 
 def _product(
@@ -173,22 +228,17 @@ def _product(
     entry: Mapping[str, Any],
     kinds: Mapping[str, Grade],
     dropped: tuple[tuple[str, str], ...],
+    rates: Mapping[str, tuple[ReferenceValue, ...]],
 ) -> Product:
     """Turn one table into a product."""
-    cites = {
-        letter: Citation(source=source, locator=locator, grade=kinds[source])
-        for letter, (source, locator) in entry["cite"].items()
-    }
-    kept = {
-        letter: cite
-        for letter, cite in cites.items()
-        if not any(cite.source == source and part in cite.locator for source, part in dropped)
-    }
+    cites, kept = _kept(entry["cite"], kinds, dropped)
     identities, values = _identities(entry["pci"], cites, kept)
     for name, rows in entry["values"].items():
         for row in rows:
             values += _stated(name, row, cites, kept)
     values += _derived(values)
+    stated = {value.field for value in values}.union(entry.get("rates_apart", ()))
+    values += [value for value in rates.get(entry["chip"], ()) if value.field not in stated]
     sold_as = tuple(entry.get("sold_as", ()))
     shipped = {value.value for value in values if value.field == "sold_as.source"}
     return Product(
@@ -275,6 +325,7 @@ def _stated(
         wrong = wrong or f"{name}: citation {row['by']!r} is not in the product's cite table"
     if wrong or unknown:
         raise ValueError(wrong or f"{name}: unknown key {sorted(unknown)[0]}")
+    tried = validation_of(name, row)
     return [
         ReferenceValue(
             field=name,
@@ -285,6 +336,7 @@ def _stated(
             driver_min=row.get("min"),
             driver_max=row.get("max"),
             ecc=row.get("ecc"),
+            validation=tried,
         )
         for letter in letters
         if letter in kept

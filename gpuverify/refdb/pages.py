@@ -46,7 +46,8 @@ def _product_row(product: Product) -> str:
     if product.board_memory_labels:
         memory += f" [{', '.join(product.board_memory_labels)}]"
     devices = ", ".join(sorted({f"{identity.device_id:04X}" for identity in product.pci}))
-    count = len({(value.field, value.value) for value in product.values})
+    stated = (value for value in product.values if not value.field.startswith("rate."))
+    count = len({(value.field, value.value) for value in stated})
     status = product.status.value
     if product.sold_as:
         status += f", shipped as {', '.join(product.sold_as)}"
@@ -68,13 +69,17 @@ def fields_markdown() -> str:
         "Generated from one table in the code; do not edit. A value has a source, a locator in it",
         "and a grade; where it depends on the driver branch or on ECC, it says so. *Basis* is the",
         "strongest one at which a difference can be seen; fields marked *host* do not tell",
-        "products apart, because the host, the slot or the owner sets them.",
+        "products apart, because the host, the slot or the owner sets them. Fields marked *rate*",
+        "are what a timing is compared with: a property of the chip's generation, or of the cards",
+        "of a product that were measured. Each says how far it was tried on real cards, see",
+        "[measuring.md](measuring.md).",
         "",
         "| field | type | meaning | basis |",
         "| --- | --- | --- | --- |",
     ]
     for spec in FIELDS.values():
         basis = spec.basis.value if spec.separates else "host"
+        basis = "rate" if spec.name.startswith("rate.") else basis
         derived = " (computed where it is not stated)" if spec.derived else ""
         lines.append(f"| `{spec.name}` | {spec.type.__name__} | {spec.text}{derived} | {basis} |")
     return "\n".join([*lines, ""])

@@ -141,6 +141,8 @@ def product_text(product: Product, style: Style) -> str:
     said: dict[str, list[str]] = {}
     for value in product.values:
         told = f"{value.field} = {_value(value.value)}{_bounds(value)}"
+        if value.validation is not None:
+            told += f", {value.validation}"
         said.setdefault(told, []).append(f"{value.grade.value}: {value.source} {value.locator}")
     for told, sources in said.items():
         lines += style.wrap(f"{told} [{'; '.join(sources)}]", first="  ", rest="      ")

@@ -18,8 +18,9 @@ from gpuverify.model.peaks import (
     product_link_peak_kb_s,
     product_memory_peak_kb_s,
 )
-from gpuverify.rules.measured import CLOCK_SPREAD_PPM, size
-from gpuverify.rules.measured_silicon import BAND_PERCENT, PER_CLOCK
+from gpuverify.model.rates import CLOCK_SPREAD_PPM, operation_field
+from gpuverify.rules.measured import size
+from gpuverify.rules.measured_silicon import bands
 
 if TYPE_CHECKING:
     from gpuverify.model.claims import Claim
@@ -66,6 +67,7 @@ CLASS_WORDS = {
     "stuck-bits": "the memory is there; bits are stuck",
     "flipped-bits": "the memory is there; bits flipped",
     "decaying": "the memory is there; bits decay",
+    "slow-region": "what was tested is there; a part of it is far slower",
     "host-backed": "a part is far slower, as memory of the host is",
     "short": "what was tested is there; less than usual could be had",
     "lost": "the card went away during the test",
@@ -190,7 +192,7 @@ def fingerprint(claims: ClaimSet, product: Product | None) -> Fingerprint | None
     Returns:
         None where nothing was measured.
     """
-    gauges = [*_counts(claims, product), *_work(claims), *_moved(claims, product)]
+    gauges = [*_counts(claims, product), *_work(claims, product), *_moved(claims, product)]
     gauges += _steps(claims, product)
     if not gauges:
         return None
@@ -291,21 +293,18 @@ def _counts(claims: ClaimSet, product: Product | None) -> list[Gauge]:
     return [_gauge(claim, "SMs that did work", text, low, high, band)]
 
 
-def _work(claims: ClaimSet) -> list[Gauge]:
-    """Compare work a clock with what the chip's generation does."""
-    capability = claims.read("gpu.compute_capability", Source.CUDA, Source.NVML).value
-    table = PER_CLOCK.get(str(capability), {})
+def _work(claims: ClaimSet, product: Product | None) -> list[Gauge]:
+    """Compare work a clock with what the product's chip does."""
     gauges = []
     for name, label in _OPERATIONS.items():
         claim = _asked(claims, f"fingerprint.{name}_milliops")
         if claim is None:
             continue
-        nominal = table.get(name)
-        low = high = None
+        known = bands(() if product is None else product.get(operation_field(name)))
+        low = min((low for low, _ in known), default=None)
+        high = max((high for _, high in known), default=None)
         band = ""
-        if nominal is not None:
-            low = nominal * 10 * (100 - BAND_PERCENT)
-            high = nominal * 10 * (100 + BAND_PERCENT)
+        if low is not None and high is not None:
             band = f"{thousandths(low)} to {thousandths(high)}"
         value = claim.value if isinstance(claim.value, int) else 0
         text = f"{thousandths(value)} a clock and SM"

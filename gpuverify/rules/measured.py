@@ -1,27 +1,25 @@
 """What the measured rules share: is there a measurement, does it count, whose is it.
 
-A verdict from timing is capped at a note until cards were measured in the field: the kernels were
-run on an emulator alone, which has no timing of its own. Counts and exact results are no timing.
+What a timing is compared with says how far it was tried on real cards. Where none was, or too few,
+the judgement is capped at a note: an emulator has no timing of its own. Where enough were, the band
+is what they showed, and a card outside of it is odd in its condition. A timing never accuses a
+card's identity: field runs show what good cards of a product do, not what other cards cannot.
+Counts and exact results are no timing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.product import EMULATED_ONLY, ReferenceValue, Validation
+from gpuverify.model.rates import CLOCK_SPREAD_PPM
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import NO_VALUE, absent, cite, finding
 
 GIB = 1 << 30
-CLOCK_SPREAD_PPM = 20_000
-"""Three clocks that time one kernel must agree within 2 %; a GPU's global timer has a step of
-about a microsecond, far below the 50 ms that a kernel is timed over."""
-
 REMEDY = "run gpuverify check --measure quick on the machine that holds the card"
-
-VALIDATION = "emulated-only"
-"""How the timing kernels were validated so far; docs/measuring.md says what a field run is."""
 
 VOID = Code(
     id="void",
@@ -55,6 +53,12 @@ def amount(claim: Claim) -> int | None:
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
     return None
+
+
+def tried(values: Iterable[ReferenceValue]) -> Validation:
+    """Return how far reference values were tried on real cards: by the most of them."""
+    found = [value.validation for value in values if value.validation is not None]
+    return max(found, key=lambda one: (one.band is not None, one.cards), default=EMULATED_ONLY)
 
 
 def size(count: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from gpuverify.model.claims import Basis, Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import Product
+from gpuverify.model.rates import COVERED_PERCENT
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     MIB,
@@ -28,10 +29,6 @@ from gpuverify.rules.measured import (
     void_or_absent,
 )
 
-COVERED_PERCENT = 93
-"""Share of the size sold that has to be written and read back: public read-outs of T4, L4, A10
-and RTX 3070 show 2.3 to 2.9 % reserved before any program runs, and a context takes some more."""
-
 _LARGER_PERCENT = 105
 
 _MISSING = ("folded", "page-permuted", "dropped-writes", "host-backed")
@@ -52,9 +49,12 @@ def _seen(subject: Subject, kind: str) -> str:
         if fold
         else "pages repeat",
         "dropped-writes": "a part of the memory does not keep what is written",
-        "host-backed": f"from {size(slow)} on the memory is far slower, as memory of the host is"
+        "host-backed": f"from {size(slow)} on it is memory of the host"
         if slow
-        else "a part of the memory is far slower, as memory of the host is",
+        else "it is memory of the host",
+        "slow-region": f"from {size(slow)} on the memory is far slower"
+        if slow
+        else "a part of the memory is far slower",
     }
     said = parts.get(kind, kind)
     if isinstance(detectors, str) and detectors:
@@ -89,6 +89,15 @@ def _check_capacity(subject: Subject, rule: Rule) -> Iterator[Finding]:
         )
     elif kind in ("whole", "short", *FAULTY):
         yield _covered(subject, rule, kind)
+    elif kind == "slow-region":
+        yield finding(
+            rule,
+            kind,
+            observed=_seen(subject, kind),
+            expected=expected,
+            basis=Basis.MEASURED,
+            claims=_cited(subject),
+        )
     elif kind == "lost":
         yield finding(
             rule,
@@ -202,6 +211,13 @@ CAPACITY = measured_rule(
             text="The card has less memory than it claims: {observed}; expected {expected}.",
         ),
         Code(
+            id="slow-region",
+            outcome=Outcome.INCONCLUSIVE,
+            text="All bytes of {expected} are there, but {observed}. Memory of the host would look "
+            "so, and so may a card that is hot or that others use: let it cool, end what uses it "
+            "and measure again.",
+        ),
+        Code(
             id="larger",
             outcome=Outcome.FAIL,
             text="{observed}, more than the product has; expected {expected}.",
@@ -257,7 +273,7 @@ def _check_cells(subject: Subject, rule: Rule) -> Iterator[Finding]:
         code, observed = kind, shown
     elif kind == "lost":
         code, observed = "lost", _lost(subject)
-    elif kind in ("whole", "short"):
+    elif kind in ("whole", "short", "slow-region"):
         code, observed = "held", _tested(measured(subject, "capacity.tested_bytes"))
     else:
         code, observed = "void", "the capacity proof ended otherwise, see capacity.measured"

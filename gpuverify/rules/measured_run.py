@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from gpuverify.model.claims import Basis, Source
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.rates import CLOCK_SPREAD_PPM, HOT
 from gpuverify.model.subject import BatchSubject, Subject
 from gpuverify.rules.compare import NO_VALUE, absent, basis_of, cite, finding, says
 from gpuverify.rules.environment import NOT_FOR_LOG
 from gpuverify.rules.measured import (
-    CLOCK_SPREAD_PPM,
     REMEDY,
     amount,
     measured,
@@ -21,7 +21,6 @@ from gpuverify.rules.measured import (
 )
 
 _ODD_PERCENT = 10
-_HOT = ("hw_thermal_slowdown", "sw_thermal_slowdown")
 _HARMLESS = ("", "none", "gpu_idle")
 _BRAKES = ("hw_power_brake_slowdown", "hw_slowdown")
 
@@ -236,7 +235,7 @@ def _check_load(subject: Subject, rule: Rule) -> Iterator[Finding]:
     code = "cool"
     if seen & set(_BRAKES):
         code = "power-brake"
-    if seen & set(_HOT):
+    if seen & set(HOT):
         code = "throttled-by-heat"
     yield finding(
         rule,

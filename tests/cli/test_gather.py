@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gpuverify.cli.gather import require_devices
-from gpuverify.cli.options import select_gpus
+from gpuverify.collect.join import select_devices
 from gpuverify.errors import PermissionRefusedError, SourceError, UsageError
 from gpuverify.model.claims import Claim, ClaimStatus, Source, Value
 from gpuverify.model.evidence import ClaimSet, DeviceEvidence, Evidence, EvidenceClass
@@ -75,16 +75,16 @@ def test_with_a_device_there_is_nothing_to_say() -> None:
 
 def test_gpus_by_index_uuid_and_bus_id() -> None:
     read = evidence(devices=CARDS)
-    assert select_gpus(read, ()) is None
-    assert select_gpus(read, ("2", "0", "2")) == (0, 2)
-    assert select_gpus(read, ("gpu-00000001-AAAA-bbbb-cccc-000000000001",)) == (1,)
-    assert select_gpus(read, ("0000:03:00.0", "01:00.0")) == (0, 2)
+    assert select_devices(read.devices, ()) == ()
+    assert select_devices(read.devices, ("2", "0", "2")) == (0, 2)
+    assert select_devices(read.devices, ("gpu-00000001-AAAA-bbbb-cccc-000000000001",)) == (1,)
+    assert select_devices(read.devices, ("0000:03:00.0", "01:00.0")) == (0, 2)
 
 
 @pytest.mark.parametrize("name", ["3", "-1", "²", "GPU-", "", "00000000:09:00.0", "1" * 5000])
 def test_a_gpu_that_is_not_there_is_64(name: str) -> None:
     with pytest.raises(UsageError, match="indexes there: 0, 1, 2"):
-        select_gpus(evidence(devices=CARDS), (name,))
+        select_devices(CARDS, (name,))
 
 
 def test_a_uuid_that_two_cards_show_is_64() -> None:
@@ -93,4 +93,4 @@ def test_a_uuid_that_two_cards_show_is_64() -> None:
         for index in range(2)
     )
     with pytest.raises(UsageError, match="several"):
-        select_gpus(evidence(devices=twins), ("GPU-same-same",))
+        select_devices(twins, ("GPU-same-same",))

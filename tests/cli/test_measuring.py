@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gpuverify.cli.measuring import MeasureDisplay, Wanted
+from gpuverify.cli.measuring import MeasureDisplay, Wanted, described
 from gpuverify.errors import UsageError
 from gpuverify.measure.progress import Progress
 
@@ -85,7 +85,7 @@ def test_a_terminal_shows_a_moving_line_a_card() -> None:
     display.close()
     text = stream.getvalue()
     assert "gpuverify: measuring 2 cards" in text
-    assert f"{BUS}  write-a  3.0 of 80.0 GiB  1771 GB/s  57 °C" in text
+    assert f"{BUS}  writing 1/2   [..........]    3.0/80.0 GiB  1771 GB/s  57 °C" in text
     assert "\x1b[2A" in text
     assert f"{BUS}  done" in text
 
@@ -96,6 +96,38 @@ def test_moving_lines_are_not_drawn_for_every_step() -> None:
     for done in range(100):
         display.update(BUS, step("write-a", done << 30, 100 << 30))
     assert stream.getvalue().count(BUS) == 1
+
+
+def test_lines_fit_the_terminal_and_what_is_done_makes_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gpuverify.cli.progress.Console.size", lambda console: (40, 5))
+    stream = Terminal()
+    now = [0.0]
+    display = MeasureDisplay(stream, clock=lambda: now[0])
+    buses = [f"00000000:{number:02X}:00.0" for number in range(1, 9)]
+    for bus in buses:
+        now[0] += 1
+        display.update(bus, step("write-a", 3 << 30, 80 << 30, 1_771_000_000, 57))
+    display.ended(buses[0], "done")
+    frame = stream.getvalue().rpartition("\x1b[4A")[2]
+    lines = frame.replace("\x1b[K", "").replace("\x1b[J", "").strip().splitlines()
+    assert len(lines) == 4
+    assert all(len(line) < 40 for line in lines)
+    assert lines[-1] == "and 5 more; 1 of 8 done"
+    assert buses[0] not in frame
+    display.close()
+    last = stream.getvalue()
+    assert all(bus in last.rpartition("\x1b[4A")[2] for bus in buses)
+
+
+def test_a_load_is_told_in_seconds_and_nothing_wraps_at_80_columns() -> None:
+    stream = Terminal()
+    display = MeasureDisplay(stream)
+    display.update(BUS, step("load", 2500, 6000, heat=71))
+    assert f"{BUS}  load          [####......]    2.5/6.0 s  71 °C" in stream.getvalue()
+    text = described(step("check-a", 141 << 30, 141 << 30, 4_800_000_000, 87))
+    assert len(f"{BUS}  {text}") < 80
 
 
 def test_elsewhere_a_line_is_written_from_time_to_time() -> None:
@@ -109,7 +141,7 @@ def test_elsewhere_a_line_is_written_from_time_to_time() -> None:
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
     assert "\x1b" not in stream.getvalue()
-    assert lines[-1] == f"gpuverify: {BUS}  stopped at 91 °C"
+    assert lines[-1] == f"gpuverify: {BUS}  stopped at 91 °C (12 s)"
 
 
 def test_the_line_of_steps_gives_way_once() -> None:

@@ -145,10 +145,29 @@ def evidence(tmp_path: Path) -> Evidence:
     ],
 )
 def test_select(evidence: Evidence, names: tuple[str, ...], indices: tuple[int, ...]) -> None:
-    assert select_devices(evidence, names) == indices
+    assert select_devices(evidence.devices, names) == indices
+
+
+def test_a_card_is_found_by_what_any_source_says_of_it(tmp_path: Path) -> None:
+    """NVML and the kernel may tell two UUIDs of one card: either names it, and it alone."""
+    devices = join(
+        tmp_path,
+        nvml=cards(Source.NVML, (A, "GPU-patched"), (B, "GPU-bb")),
+        procfs=cards(Source.PROCFS, (A, "GPU-own"), (B, "GPU-bb")),
+        pci_config=pci(A, B, C),
+    )
+    assert select_devices(devices, ("GPU-own",)) == (0,)
+    assert select_devices(devices, ("gpu-PATCHED", "10000:01:00.0")) == (0, 2)
 
 
 @pytest.mark.parametrize("name", ["3", "-1", "", "GPU-cc", "GPU-bb", "00:00.0", "9" * 5000, "²"])
 def test_select_what_is_not_there(evidence: Evidence, name: str) -> None:
     with pytest.raises(UsageError, match="counted from 0"):
-        select_devices(evidence, (name,))
+        select_devices(evidence.devices, (name,))
+
+
+def test_the_refusal_says_where_and_what_there_is(evidence: Evidence) -> None:
+    with pytest.raises(UsageError, match=r"several GPUs have .* in a\.log; indexes there: 0, 1, 2"):
+        select_devices(evidence.devices, ("GPU-bb",), "a.log")
+    with pytest.raises(UsageError, match=r"\\x1b.*: no GPU has .*there: none"):
+        select_devices((), ("\x1b[2J",))

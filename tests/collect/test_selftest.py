@@ -86,5 +86,5 @@ def test_a_wrong_result_is_told() -> None:
 def test_a_card_that_is_not_there_is_wrong_usage() -> None:
     devices = replay_case(CASE).devices
     chosen = ChosenMeasurer(request("full"), "GPU-00000000-1111-2222-3333-444444444444")
-    with pytest.raises(UsageError, match="no card of this machine"):
+    with pytest.raises(UsageError, match="no GPU has this index, UUID or bus id in this machine"):
         chosen(devices, None)

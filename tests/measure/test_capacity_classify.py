@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpuverify.errors import UsageError
-from gpuverify.measure.capacity_classify import CapacityClass, classify, confirm
+from gpuverify.measure.capacity_classify import CapacityClass, classify
+from gpuverify.measure.capacity_confirm import confirm
 from gpuverify.measure.capacity_decode import Kind, chunk_of, decode_cell, differing_cells
 from gpuverify.measure.capacity_evidence import (
     MASK,
@@ -245,12 +246,75 @@ def rates_with(slow: dict[int, int], phases: int = 5) -> tuple[Rate, ...]:
 def test_a_chunk_is_slow_only_if_it_always_is() -> None:
     slow = {6: 10**8, 7: 10**8}
     result = classify(evidence(rates=rates_with(slow)))
-    assert result.kind is CapacityClass.HOST_BACKED
+    assert result.kind is CapacityClass.SLOW_REGION
     assert result.slow_offset_bytes == 6 * 64 * MIB
     assert classify(evidence(rates=rates_with(slow, phases=4))).kind is CapacityClass.WHOLE
     assert classify(evidence(rates=rates_with({6: 3 * 10**8}))).kind is CapacityClass.WHOLE
     small = evidence(rates=rates_with(slow), rate_chunk_bytes=128 * MIB)
     assert classify(small).kind is CapacityClass.WHOLE
+
+
+def slow_card(taken: int | None, first: int = 2, **changes: Any) -> CapacityEvidence:
+    """A card of which the chunks from `first` on are slow while the host misses some bytes."""
+    slow = dict.fromkeys(range(first, 8), 10**8)
+    return evidence(rates=rates_with(slow), host_taken_bytes=taken, **changes)
+
+
+@pytest.mark.parametrize(
+    ("taken_mib", "kind"),
+    [
+        (384, CapacityClass.HOST_BACKED),  # six chunks of 64 MiB are slow
+        (300, CapacityClass.HOST_BACKED),
+        (None, CapacityClass.SLOW_REGION),
+        (0, CapacityClass.SLOW_REGION),
+        (200, CapacityClass.SLOW_REGION),  # what any program takes
+        (1000, CapacityClass.SLOW_REGION),  # somebody else's
+    ],
+)
+def test_slow_memory_is_the_hosts_only_where_the_host_misses_as_much(
+    taken_mib: int | None, kind: CapacityClass
+) -> None:
+    result = classify(slow_card(None if taken_mib is None else taken_mib * MIB))
+    assert result.kind is kind
+    assert ("host-memory" in result.detectors) is (kind is CapacityClass.HOST_BACKED)
+    assert result.slow_offset_bytes == 2 * 64 * MIB
+    assert result.repeat
+
+
+def test_a_host_that_misses_memory_says_nothing_of_a_card_that_is_fast() -> None:
+    result = classify(evidence(host_taken_bytes=384 * MIB))
+    assert result.kind is CapacityClass.WHOLE
+    assert result.detectors == ()
+
+
+def test_of_two_runs_with_slow_memory_the_milder_counts() -> None:
+    paid = classify(slow_card(384 * MIB))
+    alone = classify(slow_card(None))
+    elsewhere = classify(slow_card(None, first=5))
+    fast = classify(evidence())
+    assert confirm(paid, paid).kind is CapacityClass.HOST_BACKED
+    for first, second in ((paid, alone), (alone, paid), (alone, alone)):
+        assert confirm(first, second).kind is CapacityClass.SLOW_REGION
+        assert confirm(first, second).slow_offset_bytes == 2 * 64 * MIB
+    # Heat and others' work come and go: that is no finding about the memory.
+    for first, second in ((paid, fast), (alone, fast), (alone, elsewhere)):
+        result = confirm(first, second)
+        assert result.kind is CapacityClass.WHOLE
+        assert result.slow_offset_bytes is None
+        assert not result.repeat
+    managed = classify(evidence(foreign_memory=("is_managed=1 at 0",)))
+    assert confirm(managed, managed).kind is CapacityClass.HOST_BACKED
+    assert confirm(managed, fast).kind is CapacityClass.INVALID
+
+
+def test_a_card_that_goes_away_while_a_finding_is_repeated_is_lost() -> None:
+    failure = Failure(phase="check-a", kind="stalled", offset_bytes=64 * MIB)
+    gone = classify(evidence(failure=failure))
+    result = confirm(classify(folded(TOTAL // 2)), gone)
+    assert result.kind is CapacityClass.LOST
+    assert result.lost_offset_bytes == 64 * MIB
+    assert result.fold_bytes is None
+    assert result.reason.startswith("one run says folded, and in a second the device stopped")
 
 
 @pytest.mark.parametrize(
@@ -409,11 +473,10 @@ def test_one_chunk_is_not_mixed() -> None:
 def test_plans() -> None:
     for plan in (CapacityPlan(), CapacityPlan.quick(), CapacityPlan.full()):
         assert CapacityPlan.from_json(plan.to_json()) == plan
-    assert CapacityPlan.quick().with_limit(GIB).limit_bytes == GIB
     # The budgets of the levels, on the slowest card in the data centre and on a large one.
     assert CapacityPlan.quick().estimate_ms(16 * GIB, 300_000_000) < 10_000
     assert CapacityPlan.full().estimate_ms(80 * GIB, 1_500_000_000) < 30_000
-    limited = CapacityPlan().with_limit(GIB)
+    limited = CapacityPlan(limit_bytes=GIB)
     assert limited.estimate_ms(80 * GIB, 10**9) < CapacityPlan().estimate_ms(80 * GIB, 10**9)
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from gpuverify.measure.capacity import prove
-from gpuverify.measure.capacity_classify import CapacityClass, CapacityResult, classify, confirm
+from gpuverify.measure.capacity_classify import CapacityClass, CapacityResult, classify
+from gpuverify.measure.capacity_confirm import confirm
 from gpuverify.measure.capacity_evidence import CapacityEvidence
 from gpuverify.measure.capacity_plan import MIB, CapacityPlan
 from gpuverify.measure.driver_api import Driver, DriverError, DriverStatus, OpenDevice
@@ -203,7 +204,8 @@ def test_decay_shows_with_a_dwell_only(seed: random.Random) -> None:
 
 def test_memory_behind_a_bus_is_slow(seed: random.Random) -> None:
     result = result_for(seed, faults=Faults(slow_from_mib=96, slow_factor=12))
-    assert result.kind is CapacityClass.HOST_BACKED
+    # A timing alone accuses nobody: a card that is throttled there would look the same.
+    assert result.kind is CapacityClass.SLOW_REGION
     assert result.detectors == ("rate",)
     assert result.slow_offset_bytes is not None
     assert 64 * MIB <= result.slow_offset_bytes <= 96 * MIB

@@ -286,6 +286,13 @@ def test_the_grid_covers_every_cell(cells: int, count: int, blocks: int) -> None
     assert kernel.blocks(count) == blocks
 
 
+@pytest.mark.parametrize("name", ["cap_check", "cap_digest", "bw_read", "butterfly", "chase_fill"])
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_cells_are_refused(name: str, count: int) -> None:
+    with pytest.raises(ValueError, match=f"at least one cell or slot, not {count}"):
+        PACKS["base"].kernels[name].blocks(count)
+
+
 def test_pointers_are_told_from_numbers() -> None:
     base = PACKS["base"].kernels
     assert base["cap_check"].pointers == ("buf", "out", "rec")

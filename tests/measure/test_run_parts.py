@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from gpuverify.errors import UsageError
 from gpuverify.measure.capacity_classify import CapacityClass, CapacityResult
+from gpuverify.measure.endings import kept, lost_in, state_of, status_of, unfinished
+from gpuverify.measure.host_memory import available_bytes
 from gpuverify.measure.plan import BUDGET_S, MeasurePlan, announcement, request
 from gpuverify.measure.results import capacity_claims, fingerprint_claims
-from gpuverify.measure.run import state_of
 from gpuverify.measure.safety import Card, refusal, too_hot
 from gpuverify.measure.watchdog import ChildOutcome, Ending
 from gpuverify.measure.watched import Watched, window_claims
@@ -28,11 +30,42 @@ IDLE = Sample(temperature_celsius=31, memory_celsius=37, processes=0, used_bytes
 # -- plan
 
 
+SIZES_GIB = (4, 8, 16, 24, 48, 80, 96, 141, 192, 288)
+GB_S = (0, 80, 200, 320, 600, 900, 2039, 4800, 8000)
+
+
 @pytest.mark.parametrize("level", ["quick", "full"])
-def test_a_level_keeps_its_budget_on_a_large_card(level: str) -> None:
-    for total, peak in ((80 * GIB, 2_039_000_000), (141 * GIB, 4_800_000_000)):
-        card = dataclasses.replace(A100, total_bytes=total, peak_kb_s=peak)
-        assert MeasurePlan.of(level).estimate_ms(card) <= BUDGET_S[level] * 1000
+@pytest.mark.parametrize("gib", SIZES_GIB)
+@pytest.mark.parametrize("gb_s", GB_S)
+def test_a_level_keeps_its_budget_on_every_card(level: str, gib: int, gb_s: int) -> None:
+    """0 GB/s is a card whose rate nobody knows; it is taken for a slow one."""
+    card = dataclasses.replace(A100, total_bytes=gib * GIB, peak_kb_s=gb_s * 1_000_000)
+    plan = MeasurePlan.of(level).fitted(card)
+    assert not plan.capacity.limit_bytes  # all memory is tested, however slow it is
+    assert plan.capacity.butterfly_stages >= 1
+    assert plan.capacity.dwell_ms >= 500
+    assert plan.capacity.digest_blocks >= 6
+    line = announcement(MeasurePlan.of(level), [card], {}, {})[0]
+    if 8 * gib * GIB // ((gb_s or 400) * 750_000) < BUDGET_S[level] * 400:
+        assert plan.estimate_ms(card) <= plan.budget_ms == BUDGET_S[level] * 1000
+        assert f"{BUDGET_S[level]} s a card are the most" in line
+    elif plan.estimate_ms(card) > plan.budget_ms:
+        assert f"not {BUDGET_S[level]} s: there is much memory for its speed" in line
+
+
+def test_a_card_of_the_usual_speed_is_spared_nothing() -> None:
+    for level in ("quick", "full"):
+        assert MeasurePlan.of(level).fitted(A100) == MeasurePlan.of(level)
+
+
+def test_what_a_slow_card_is_spared_reaches_its_child() -> None:
+    slow = dataclasses.replace(A100, total_bytes=16 * GIB, peak_kb_s=80_000_000)
+    plan = MeasurePlan.of("full")
+    assert plan.estimate_ms(slow) > 30_000
+    fitted = plan.fitted(slow)
+    assert fitted.chip.memory_passes < plan.chip.memory_passes
+    assert fitted.load_s == 6
+    assert fitted.chip.load_ms <= 6000
 
 
 def test_a_slow_card_is_expected_to_take_longer() -> None:
@@ -100,6 +133,13 @@ def test_a_card_is_refused_with_the_reason(
 ) -> None:
     card = dataclasses.replace(A100, **change)  # type: ignore[arg-type]
     assert word in refusal(card, sample, anyway=False)
+
+
+def test_mig_says_why_not_and_what_to_do() -> None:
+    said = refusal(dataclasses.replace(A100, mig=True), IDLE, anyway=True)
+    assert "a program sees a slice and never the whole card" in said
+    assert "nvidia-smi -i 00000000:07:00.0 -mig 0" in said
+    assert "as root" in said
 
 
 def test_anyway_disturbs_others_and_nothing_else() -> None:
@@ -211,7 +251,7 @@ def test_a_wrong_result_voids_its_value_and_says_so() -> None:
         for claim in fingerprint_claims(
             {"fingerprint.sm_count": 108, "fingerprint.fp32_fma_milliops": 63_700},
             {"fingerprint.fp32_fma_milliops": "sum differs"},
-            {"fingerprint.tensor_fp8_milliops": "needs 8.9"},
+            {"fingerprint.tensor_fp8_milliops": (ClaimStatus.NOT_SUPPORTED, "needs 8.9")},
         )
     }
     assert claims["fingerprint.sm_count"].value == 108
@@ -244,3 +284,47 @@ def test_a_wrong_result_voids_its_value_and_says_so() -> None:
 )
 def test_every_ending_has_words(outcome: ChildOutcome, state: str) -> None:
     assert state_of(outcome) == state
+
+
+def lost_at(step: str) -> ChildOutcome:
+    finger = {"states": {"census": "done", step: "lost"}, "refused": {}}
+    return ChildOutcome(ending=Ending.DONE, evidence={"fingerprint": finger})
+
+
+def test_a_child_that_did_its_work_on_a_lost_card_says_so() -> None:
+    assert state_of(lost_at("clock")) == "lost: the device stopped answering in clock"
+    assert status_of(lost_at("clock")) is ClaimStatus.DEVICE_LOST
+    failure = {"gone": True, "phase": "check-b"}
+    outcome = ChildOutcome(evidence={"capacity": {"failure": failure}})
+    assert lost_in(outcome) == "check-b"
+
+
+def test_what_was_known_of_a_card_that_hung_is_kept_and_the_rest_says_why() -> None:
+    partial = {"states": {"census": "done", "clock": "failed"}, "refused": {}, "values": {"x": 1}}
+    partial["refused"] = dict.fromkeys(
+        ("fingerprint.sm_clock_khz", "fingerprint.clock_agreement_ppm"), "cuX: out-of-memory"
+    )
+    outcome = ChildOutcome(
+        ending=Ending.STALLED, reason="no progress for 60 s", partial={"fingerprint": partial}
+    )
+    assert kept(outcome, "fingerprint")["values"] == {"x": 1}
+    found = {claim_id: status for claim_id, status, _ in unfinished(outcome)}
+    assert "fingerprint.sm_count" not in found
+    assert found["fingerprint.sm_clock_khz"] is ClaimStatus.FAILED
+    assert found["fingerprint.pcie_h2d_kb_s"] is ClaimStatus.TIMED_OUT
+
+
+@pytest.mark.parametrize(
+    ("text", "bytes_left"),
+    [
+        ("MemTotal: 9 kB\nMemAvailable:   123 kB\n", 123 * 1024),
+        ("MemTotal: 9 kB\n", None),
+        ("MemAvailable: many\n", None),
+        (None, None),
+    ],
+)
+def test_what_the_host_has_left(tmp_path: Path, text: str | None, bytes_left: int | None) -> None:
+    path = tmp_path / "meminfo"
+    if text is not None:
+        path.write_text(text, encoding="ascii")
+    assert available_bytes(str(path)) == bytes_left

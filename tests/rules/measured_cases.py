@@ -164,6 +164,14 @@ ROWS: list[tuple[str, str, dict[str, Any], dict[str, Any], dict[str, Any], dict[
         {},
     ),
     (
+        "condition.measured-bandwidth",
+        "below-field",
+        {"measured:fingerprint.memory_write_kb_s": 1_489_000_000, **MEMORY_80, **VALID},
+        {"measured:fingerprint.memory_write_kb_s": 1_490_000_000, **MEMORY_80, **VALID},
+        {},
+        {},
+    ),
+    (
         "environment.measured-clock",
         "impossible",
         {

@@ -6,11 +6,13 @@ from typing import Any
 
 from gpuverify.model.claims import Value
 from gpuverify.model.product import (
+    EMULATED_ONLY,
     Grade,
     PciIdentity,
     Product,
     ProductStatus,
     ReferenceValue,
+    Validation,
 )
 
 MIB = 1024 * 1024
@@ -67,6 +69,14 @@ SXM80 = {
     "gpu.sm_count": 108,
     "l2.size_bytes": 40 * MIB,
     "gpu.compute_capability": "8.0",
+    "rate.compute_capability": "8.0",
+    "rate.fp32_lanes_per_sm": 64,
+    **{
+        f"rate.{name}_per_clock_per_sm": value(
+            f"rate.{name}_per_clock_per_sm", count, validation=EMULATED_ONLY
+        )
+        for name, count in (("fp32_fma", 64), ("fp64_fma", 32), ("int_mad", 64))
+    },
     "memory.total_mib": value("memory.total_mib", 81920, driver_min=510),
     "memory.nominal_mib": 81920,
     "memory.reserved_mib": [763, 869],
@@ -103,10 +113,25 @@ SXM40 = {
     "gpu.chip_sku": "20B0-884",
     "mig.profile": ["1g.5gb", "1g.10gb", "7g.40gb"],
 }
+FIELDED = value(
+    "rate.memory_write_kb_s",
+    1_861_000_000,
+    validation=Validation(
+        cards=6,
+        drivers=("535.129.03", "550.54.14"),
+        low=1_490_000_000,
+        high=2_290_000_000,
+    ),
+)
 PRODUCTS = {
     p.id: p
     for p in (
-        product("a100-80", [(0x20B2, 0x147F)], values=SXM80, neighbours=("a100-40", "a800", "cmp")),
+        product(
+            "a100-80",
+            [(0x20B2, 0x147F)],
+            values={**SXM80, "rate.memory_write_kb_s": FIELDED},
+            neighbours=("a100-40", "a800", "cmp"),
+        ),
         product("a100-40", [(0x20B0, 0x134F)], values=SXM40, memory_labels=("40GB",)),
         product(
             "a800",

@@ -14,6 +14,7 @@ from measured_cases import GIB, MEMORY_80, MIB, VALID, WINDOW, capacity, ended
 
 from gpuverify.model.claims import Basis, ClaimStatus
 from gpuverify.model.finding import Axis, Outcome
+from gpuverify.model.product import Grade, ReferenceValue, Validation
 from gpuverify.rules import RULES
 
 MEASURED = [rule for rule in RULES if "measured" in rule.id or rule.id == "condition.memory-cells"]
@@ -154,7 +155,7 @@ def test_timing_alone_is_a_note_at_most(bench: Any) -> None:
         ("identity.measured-l2", {"measured:fingerprint.l2_step_bytes": 3 * MIB}),
         (
             "identity.measured-operations",
-            {"measured:fingerprint.fp32_fma_milliops": 2_100, "cuda:gpu.compute_capability": "8.0"},
+            {"measured:fingerprint.fp32_fma_milliops": 2_100},
         ),
         ("link.measured-peer", {"measured:fingerprint.peer_kb_s": 399_000_000}),
     ):
@@ -163,9 +164,81 @@ def test_timing_alone_is_a_note_at_most(bench: Any) -> None:
 
 def test_work_that_nothing_is_on_file_for_is_left_open(bench: Any) -> None:
     claims = {"measured:fingerprint.tensor_f64_milliops": 63_000, **VALID}
-    for capability in ("9.0", "99.9"):
-        wanted = claims | {"cuda:gpu.compute_capability": capability}
-        assert bench.codes("identity.measured-operations", wanted) == ["no-reference"]
+    assert bench.codes("identity.measured-operations", claims) == ["no-reference"]
+    claims = {"measured:fingerprint.fp32_fma_milliops": 63_000, **VALID}
+    for sold in ("h94", None):
+        assert bench.codes("identity.measured-operations", claims, sold=sold) == ["no-reference"]
+
+
+def fielded(bench: Any, field: str, value: int, **changes: Any) -> Any:
+    """The A100 80 GB with a value that was tried in the field."""
+    tried = {"cards": 5, "drivers": ("535.54.03", "580.65.06"), "low": None, "high": None}
+    product = bench.products["a100-80"]
+    kept = tuple(one for one in product.values if one.field != field)
+    more = ReferenceValue(
+        field=field,
+        value=value,
+        grade=Grade.RECORDING,
+        source="field-runs",
+        locator="a100-80.toml",
+        validation=Validation(**{**tried, **changes}),
+    )
+    return bench.with_product("a100-80", values=(*kept, more))
+
+
+@pytest.mark.parametrize(
+    ("seen", "code"),
+    [(60_799, "unusual"), (60_800, "usual"), (67_100, "usual"), (67_101, "unusual")],
+)
+def test_a_field_run_narrows_the_band_of_an_operation(bench: Any, seen: int, code: str) -> None:
+    field = "rate.fp32_fma_per_clock_per_sm"
+    claims = {"measured:fingerprint.fp32_fma_milliops": seen, **VALID}
+    sold = fielded(bench, field, 64, low=60_800, high=67_100)
+    finding = only(bench.run("identity.measured-operations", claims, sold=sold))
+    assert finding.code == code
+    assert finding.outcome in (Outcome.PASS, Outcome.NOTE)
+    assert "field-run (5 cards, drivers 535.54.03 to 580.65.06)" in finding.message
+    few = fielded(bench, field, 64, cards=4)
+    finding = only(bench.run("identity.measured-operations", claims, sold=few))
+    assert finding.code == "usual"
+    assert "field-run (4 cards" in finding.message
+    finding = only(bench.run("identity.measured-operations", claims))
+    assert "fp32 fma 64 (emulated-only)" in finding.message
+
+
+def test_a_low_rate_is_condition_and_needs_enough_cards(bench: Any) -> None:
+    rule, field = "condition.measured-bandwidth", "rate.memory_read_kb_s"
+    claims = {"measured:fingerprint.memory_read_kb_s": 700_000_000, **VALID}
+    band = {"low": 1_430_000_000, "high": 2_190_000_000}
+    sold = fielded(bench, field, 1_769_000_000, **band)
+    finding = only(bench.run(rule, claims, sold=sold))
+    assert (finding.code, finding.outcome, finding.axis) == (
+        "below-field",
+        Outcome.WARN,
+        Axis.CONDITION,
+    )
+    few = fielded(bench, field, 1_769_000_000, cards=4)
+    finding = only(bench.run(rule, claims, sold=few))
+    assert (finding.code, finding.outcome) == ("weak", Outcome.NOTE)
+    assert "field-run (4 cards, drivers 535.54.03 to 580.65.06)" in finding.message
+    assert "emulated-only" in only(bench.run(rule, claims)).message
+
+
+def test_the_l2_step_of_the_field_counts(bench: Any) -> None:
+    claims = {"measured:fingerprint.l2_step_bytes": 9 * MIB, **VALID}
+    rule, field = "identity.measured-l2", "rate.l2_step_bytes"
+    assert bench.codes(rule, claims) == ["unusual"]
+    sold = fielded(bench, field, 16 * MIB, low=8 * MIB, high=48 * MIB)
+    finding = only(bench.run(rule, claims, sold=sold))
+    assert finding.code == "usual"
+    assert "8 MiB to 48 MiB" in finding.message or "8.000 MiB" in finding.message
+    assert bench.codes(rule, claims, sold=fielded(bench, field, 16 * MIB)) == ["unusual"]
+
+
+def test_lanes_need_the_chip_that_they_are_of(bench: Any) -> None:
+    claims = {"measured:fingerprint.sm_count": 108, "cuda:gpu.compute_capability": "8.6"}
+    found = bench.run("identity.measured-sm-count", claims)
+    assert [f.code for f in found] == ["own-value"]
 
 
 def test_a_driver_whose_answers_do_not_fit(bench: Any) -> None:

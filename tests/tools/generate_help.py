@@ -20,7 +20,7 @@ COMMANDS = (
     "explain",
     "products",
 )
-REFDB = ("refdb", "refdb show", "refdb diff", "refdb lint")
+REFDB = ("refdb", "refdb show", "refdb diff", "refdb lint", "refdb field-run")
 
 
 def help_text(command: str) -> str:

@@ -13,7 +13,8 @@ typedef ulonglong2 cell_t;
 #define GROUP ((u64)blockIdx.x)
 // Cells lie one block apart for a thread, so that each access of a warp is one contiguous piece.
 // A read beyond the end takes the last cell instead and its outcome is dropped: without a branch
-// around each, the compiler can have all loads of a thread under way at once.
+// around each, the compiler can have all loads of a thread under way at once. So there must be a
+// last cell: ncell is at least 1, which the caller sees to (packs.py, Kernel.blocks).
 #define FOR_CELLS(per_thread, i)                                                 \
     {                                                                            \
         u64 first_ = GROUP * (256 * (per_thread)) + threadIdx.x;                 \

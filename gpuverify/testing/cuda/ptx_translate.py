@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 
+from gpuverify.testing.cuda.ptx_convoy import convoy
 from gpuverify.testing.cuda.ptx_cost import segment_cost
 from gpuverify.testing.cuda.ptx_operations import operation
 from gpuverify.testing.cuda.ptx_parse import (
@@ -120,13 +121,17 @@ def _scalar_kernel(scope: Scope) -> str:
     body = "\n".join(filter(None, lines))
     finish = "gpv_finish(block_, cost_);" if scope.timed else ""
     # Where a kernel reads no clock, its first thread alone is priced: the others stay fast.
-    each = f"thread_{scope.kernel.name}(block_, params_, tid, ntid, "
-    calls = (
-        f"for (uint32_t tid = ntid; tid-- > 0;) {each}1);"
-        if scope.timed
-        else f"for (uint32_t tid = 0; tid < 1; tid++) {each}1); "
-        f"for (uint32_t tid = 1; tid < ntid; tid++) {each}0);"
-    )
+    each = f"thread_{name}(block_, params_, tid, ntid, "
+    together = convoy(scope)
+    if scope.timed:
+        calls = f"for (uint32_t tid = ntid; tid-- > 0;) {each}1);"
+    elif together:
+        calls = f"for (uint32_t tid = 0; tid < ntid; tid++) alone_{name}(block_, tid, tid == 0);"
+    else:
+        calls = (
+            f"for (uint32_t tid = 0; tid < 1; tid++) {each}1); "
+            f"for (uint32_t tid = 1; tid < ntid; tid++) {each}0);"
+        )
     return f"""
 GPV_THREAD(thread_{name})
 {{
@@ -134,10 +139,22 @@ uint64_t cost_[GPV_COSTS] = {{0}}; {_declarations(scope.kernel, lanes=False)}
 {body}
 GPV_END_SCALAR {finish} (void)params_; (void)ntid;
 }}
+{_alone(name) + together if together else ""}
 static void kernel_{name}(gpv_block *block_)
 {{
+{f"GPV_CONVOY(convoy_{name});" if together else ""}
 const char *params_ = block_->launch->params; uint32_t ntid = block_->launch->ntid;
-{calls}
+(void)params_; {calls}
+}}
+"""
+
+
+def _alone(name: str) -> str:
+    """C of a function that runs one thread where most run side by side: not inlined, it is rare."""
+    return f"""
+static __attribute__((noinline)) void alone_{name}(gpv_block *block_, uint32_t tid, int timed_)
+{{
+thread_{name}(block_, block_->launch->params, tid, block_->launch->ntid, timed_);
 }}
 """
 

@@ -148,6 +148,18 @@ static __attribute__((unused)) void gpv_finish(gpv_block *block, const uint64_t 
 /* Where a timed kernel leaves its results says nothing about the memory that it measures. */
 #define GPV_STORED(a, n) ((void)0)
 
+/* ---- threads side by side ---- */
+#ifdef __clang__
+#define GPV_UNORDERED _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define GPV_UNORDERED _Pragma("GCC ivdep")
+#endif
+#ifdef GPV_CHECK
+#define GPV_CONVOY(function) (void)0
+#else
+#define GPV_CONVOY(function) if (function(block_)) return
+#endif
+
 /* ---- kernels that run warp by warp ---- */
 #define GPV_DONE 0xffffffffu
 #define GPV_LANES for (uint32_t l = 0; l < 32; l++) if (mask_ >> l & 1)
