@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 
 from cryptography.exceptions import InvalidSignature
@@ -25,24 +24,6 @@ NOT_CHECKED = (
     "the measurements against NVIDIA's reference manifests (need its RIM service)",
 )
 """What NVIDIA's own verifier asks a network for."""
-
-_LABEL = b"gpuverify-spdm-v1\0"
-
-
-def attestation_nonce(challenge: bytes, gpu_uuid: str) -> bytes:
-    """Derive the nonce that one GPU is asked to sign.
-
-    A hash of the buyer's challenge and the UUID: a report answers this challenge for this card
-    alone, and whoever knows the challenge can check it.
-
-    Args:
-        challenge: The challenge's nonce.
-        gpu_uuid: UUID as NVML prints it, `GPU-` and lower case.
-
-    Returns:
-        32 bytes.
-    """
-    return hashlib.sha256(_LABEL + challenge + gpu_uuid.encode()).digest()
 
 
 def verify_attestation(

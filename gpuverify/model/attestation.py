@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import enum
+import hashlib
 from dataclasses import dataclass
 
 from gpuverify.errors import VerificationError
+
+_LABEL = b"gpuverify-spdm-v1\0"
 
 
 class AttestationRefusal(enum.Enum):
@@ -184,3 +187,19 @@ class AttestedDevice:
     unknown_fields: tuple[int, ...]
     protected_pcie: bool | None
     not_checked: tuple[str, ...]
+
+
+def attestation_nonce(challenge: bytes, gpu_uuid: str) -> bytes:
+    """Derive the nonce that one GPU is asked to sign.
+
+    A hash of the buyer's challenge and the UUID: a report answers this challenge for this card
+    alone, and whoever knows the challenge can check it.
+
+    Args:
+        challenge: The challenge's nonce.
+        gpu_uuid: UUID as NVML prints it, `GPU-` and lower case.
+
+    Returns:
+        32 bytes.
+    """
+    return hashlib.sha256(_LABEL + challenge + gpu_uuid.encode()).digest()

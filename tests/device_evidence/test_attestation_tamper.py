@@ -12,9 +12,14 @@ from attestation_support import Report, block, evidence, fields, links, opaque_o
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from gpuverify.device_evidence.verify import attestation_nonce, verify_attestation
+from gpuverify.device_evidence.verify import verify_attestation
 from gpuverify.errors import VerificationError
-from gpuverify.model.attestation import AttestationError, AttestationEvidence, AttestedDevice
+from gpuverify.model.attestation import (
+    AttestationError,
+    AttestationEvidence,
+    AttestedDevice,
+    attestation_nonce,
+)
 
 Make = Callable[[], AttestationEvidence]
 
