@@ -65,13 +65,50 @@ def expected_nonce(
     """
     if challenge is not None:
         return attestation_nonce(challenge, str(device.claims.value("gpu.uuid") or ""))
-    if evidence_class not in (EvidenceClass.LIVE, EvidenceClass.REPLAYED):
-        return None  # whoever wrote the file chose the nonce in it
+    if evidence_class is not EvidenceClass.LIVE:
+        # Whoever wrote the file chose the nonce in it, and a replay asks nobody.
+        return None
     asked = device.claims.get("attestation.nonce", Source.DEVICE_CERTIFICATE).value
     try:
         return bytes.fromhex(asked) if isinstance(asked, str) else None
     except ValueError:
         return None
+
+
+def check_carried(
+    evidence: Evidence,
+    challenge: bytes | None,
+    now_ms: int,
+    *,
+    roots: frozenset[str] | None = None,
+) -> None:
+    """Check the attestation evidence that a report carries; cards without any are passed over.
+
+    Args:
+        evidence: The evidence of the report.
+        challenge: The challenge that the report answers, None for none.
+        now_ms: Time at which certificates have to be valid, milliseconds since the Unix epoch.
+        roots: SHA-256 of the public keys that count as roots; None for NVIDIA's.
+
+    Raises:
+        AttestationError: Evidence of one card does not stand, or answers another nonce than the
+            one that follows from the challenge and the card's UUID.
+    """
+    for device in evidence.devices:
+        _check_device(device, challenge, now_ms // 1000, roots)
+
+
+def _check_device(
+    device: DeviceEvidence, challenge: bytes | None, now_s: int, roots: frozenset[str] | None
+) -> None:
+    """Check the attestation evidence of one card, if it has any."""
+    try:
+        raw = attestation_of(device)
+        if raw is not None:
+            nonce = expected_nonce(device, EvidenceClass.CARRIED, challenge)
+            _verified(raw, now_s, nonce, roots)
+    except AttestationError as error:
+        raise AttestationError(error.refusal, error.detail, f"GPU {device.index}") from None
 
 
 def with_signed_claims(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from gpuverify.cli.attaching import attached, device_evidence_options, load_device_evidence
 from gpuverify.cli.measuring import measure_options
 from gpuverify.cli.options import ask, sale_options, show
 
@@ -11,6 +12,7 @@ from gpuverify.cli.options import ask, sale_options, show
 @click.command("check", short_help="Check this machine's GPUs against what was sold.")
 @sale_options
 @measure_options
+@device_evidence_options
 @click.option("--replay", metavar="CASE", help="Judge a recorded case instead of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 @click.option(
@@ -27,6 +29,8 @@ def command(
     measure: str | None,
     nonce: str | None,
     measure_anyway: bool,  # noqa: FBT001 - click passes by name
+    device_evidence: tuple[str, ...],
+    device_evidence_chain: tuple[str, ...],
     replay: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
     evidence_out: str | None,
@@ -45,7 +49,8 @@ def command(
         check_writable(evidence_out, replace=True)
     question = ask(claim, memory, condition, count, policy, gpus)
     wanted = Wanted.of(measure or question.policy.measure, nonce, anyway=measure_anyway)
-    evidence = gather(replay, wanted)
+    given = load_device_evidence(device_evidence, device_evidence_chain)
+    evidence = attached(gather(replay, wanted), given)
     if evidence_out is not None:
         from gpuverify.codec.evidence_json import dump_evidence
 

@@ -38,7 +38,8 @@ Kind = TypeVar("Kind", bound=x509.ExtensionType)
 _DEVICE_NAME = "1.3.6.1.4.1.412.274.1"  # DMTF's OID for SPDM device names (DSP0274)
 _FIRMWARE = "2.23.133.5.4.1"  # TCG DICE, composite device id
 _KNOWN_CRITICAL = frozenset({x509.BasicConstraints.oid, x509.KeyUsage.oid})
-_PLACES = ("leaf", "device certificate", "provisioner", "model certificate", "root")
+PLACES = ("leaf", "device certificate", "provisioner", "model certificate", "root")
+"""What stands where in a chain, leaf first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,21 +86,23 @@ def verify_chain(
             AttestationRefusal.CHAIN_LENGTH, f"{len(chain)} certificates, not {CHAIN_LENGTH}"
         )
     above = _authorities(chain[2:], roots)
-    leaf, device = (_load(data, place) for data, place in zip(chain[:2], _PLACES[:2], strict=True))
-    _check_authority(device, _PLACES[1], below=1)
+    leaf, device = (
+        load_certificate(data, place) for data, place in zip(chain[:2], PLACES[:2], strict=True)
+    )
+    _check_authority(device, PLACES[1], below=1)
     _check_leaf(leaf)
-    _check_link(leaf, device, _PLACES[0])
-    _check_link(device, above[0], _PLACES[1])
+    _check_link(leaf, device, PLACES[0])
+    _check_link(device, above[0], PLACES[1])
     now = datetime.fromtimestamp(now_s, timezone.utc)
-    for certificate, place in zip((leaf, device, *above), _PLACES, strict=True):
+    for certificate, place in zip((leaf, device, *above), PLACES, strict=True):
         if not certificate.not_valid_before_utc <= now <= certificate.not_valid_after_utc:
             raise AttestationError(
                 AttestationRefusal.CHAIN_TIME, f"the {place} is not valid at {now:%Y-%m-%d}"
             )
-    device_key = _key(device, _PLACES[1])
+    device_key = _key(device, PLACES[1])
     names = device.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
     return Chain(
-        leaf_key=_key(leaf, _PLACES[0]),
+        leaf_key=_key(leaf, PLACES[0]),
         leaf_serial=f"{leaf.serial_number:X}",
         device_serial=f"{device.serial_number:X}",
         device_key_sha256=_key_sha256(device_key),
@@ -109,6 +112,18 @@ def verify_chain(
     )
 
 
+def identifier_of(leaf: bytes) -> str:
+    """Return the identifier that a leaf certificate names, unverified; "" where it names none.
+
+    Args:
+        leaf: The leaf in DER.
+    """
+    try:
+        return _device_identifier(load_certificate(leaf, PLACES[0]))
+    except AttestationError:
+        return ""
+
+
 @functools.lru_cache(maxsize=64)
 def _authorities(chain: tuple[bytes, ...], roots: frozenset[str]) -> tuple[x509.Certificate, ...]:
     """Verify provisioner, model certificate and root, which many cards share.
@@ -116,8 +131,8 @@ def _authorities(chain: tuple[bytes, ...], roots: frozenset[str]) -> tuple[x509.
     Kept by their very bytes, so that nothing but the same three is taken for verified; their
     validity in time is looked at anew for each card.
     """
-    places = _PLACES[2:]
-    loaded = tuple(_load(data, place) for data, place in zip(chain, places, strict=True))
+    places = PLACES[2:]
+    loaded = tuple(load_certificate(data, place) for data, place in zip(chain, places, strict=True))
     for number, (certificate, place) in enumerate(zip(loaded, places, strict=True)):
         _check_authority(certificate, place, below=number + 2)
         issuer = loaded[min(number + 1, len(loaded) - 1)]
@@ -129,8 +144,16 @@ def _authorities(chain: tuple[bytes, ...], roots: frozenset[str]) -> tuple[x509.
     return loaded
 
 
-def _load(data: bytes, place: str) -> x509.Certificate:
-    """Read one certificate."""
+def load_certificate(data: bytes, place: str) -> x509.Certificate:
+    """Read one certificate; nothing about it is verified.
+
+    Args:
+        data: The certificate in DER.
+        place: Its place in the chain, for people.
+
+    Raises:
+        AttestationError: It cannot be read, or has a critical extension that is not known here.
+    """
     if len(data) > MAX_CERTIFICATE_BYTES:
         raise AttestationError(
             AttestationRefusal.CHAIN_CERTIFICATE, f"the {place} has {len(data)} bytes"

@@ -167,3 +167,12 @@ def read_attestation_pair(
         chain=certificates_of_pem(chain, chain_origin),
         report=raw,
     )
+
+
+def is_attestation_json(data: bytes) -> bool:
+    """Whether a file is the JSON of NVIDIA's tools, rather than a report by itself.
+
+    Args:
+        data: The file.
+    """
+    return data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")

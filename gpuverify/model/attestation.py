@@ -203,3 +203,17 @@ def attestation_nonce(challenge: bytes, gpu_uuid: str) -> bytes:
         32 bytes.
     """
     return hashlib.sha256(_LABEL + challenge + gpu_uuid.encode()).digest()
+
+
+def same_identifier(pdi: str, own: str) -> bool:
+    """Whether NVML's PDI and the identifier of a certificate are one.
+
+    Args:
+        pdi: `0x` and 16 hex digits.
+        own: The same; NVIDIA's tools print it in either byte order.
+    """
+    try:
+        left, right = (bytes.fromhex(text.removeprefix("0x")) for text in (pdi, own))
+    except ValueError:
+        return False
+    return len(left) == 8 and left in (right, right[::-1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from gpuverify.model.attestation import same_identifier
 from gpuverify.model.claims import Basis, Claim, Source
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.part_numbers import (
@@ -58,25 +59,20 @@ def is_verified(subject: Subject) -> bool:
 
 
 def is_bound(subject: Subject) -> bool:
-    """Whether verified evidence is this card's, and answers a nonce of ours."""
+    """Whether verified evidence is this card's, and answers a nonce of ours.
+
+    The PDI in somebody's log is text that anyone can edit: it binds nothing.
+    """
     pdi = subject.value("gpu.pdi")
     own = signed(subject, "device_identifier").value
     return (
         is_verified(subject)
+        and not subject.imported
         and isinstance(pdi, str)
         and isinstance(own, str)
-        and _same_identifier(pdi, own)
+        and same_identifier(pdi, own)
         and signed(subject, "nonce_bound").value is True
     )
-
-
-def _same_identifier(pdi: str, own: str) -> bool:
-    """Whether two identifiers are equal; NVIDIA's tools print them in either byte order."""
-    try:
-        left, right = (bytes.fromhex(text.removeprefix("0x")) for text in (pdi, own))
-    except ValueError:
-        return False
-    return len(left) == 8 and left in (right, right[::-1])
 
 
 def _nothing(rule: Rule, subject: Subject) -> Finding | None:
@@ -93,7 +89,7 @@ def _nothing(rule: Rule, subject: Subject) -> Finding | None:
 def _check_evidence(subject: Subject) -> Iterator[Finding]:
     """Say whether the chip signed, and how much that is worth."""
     rule, state = EVIDENCE, signed(subject, "state")
-    if subject.imported:
+    if subject.imported and not state.ok:
         yield finding(rule, "imported")
         return
     if not state.ok:
@@ -380,7 +376,7 @@ def _check_identifier(subject: Subject) -> Iterator[Finding]:
     if not isinstance(own.value, str) or not isinstance(pdi.value, str):
         yield absent(rule, own if not own.ok else pdi)
         return
-    same = _same_identifier(pdi.value, own.value)
+    same = same_identifier(pdi.value, own.value)
     yield finding(
         rule,
         "equal" if same else "different",

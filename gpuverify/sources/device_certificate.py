@@ -8,21 +8,21 @@ mode refuses, and that refusal is a claim with its reason.
 from __future__ import annotations
 
 import base64
+import os
 import re
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from gpuverify.model.claims import Claim, ClaimStatus, Source
-from gpuverify.sources.nvml_answers import Answer, NvmlBinding
+from gpuverify.sources.nvml_answers import Answer, NvmlBinding, answer_of_code
 from gpuverify.sources.nvml_claims import Collector
 from gpuverify.sources.nvml_values import malformed
 
 OFF = "off"
 _PROTECTED_PCIE = 1  # NVML_CC_SYSTEM_MULTIGPU_PROTECTED_PCIE, nvml.h
 _CAPABLE = 1  # NVML_CC_SYSTEM_GPUS_CC_CAPABLE, nvml.h
-_ON = 1  # NVML_CC_SYSTEM_FEATURE_ENABLED and NVML_CC_SYSTEM_DEVTOOLS_MODE_ON, nvml.h
+_ENABLED, _DISABLED = 1, 0  # NVML_CC_SYSTEM_FEATURE_*, _DEVTOOLS_MODE_*, nvml.h
 
 _STATE = "nvmlSystemGetConfComputeState"
 _SETTINGS = "nvmlSystemGetConfComputeSettings"
@@ -39,7 +39,7 @@ class AttestationMode:
 
     Attributes:
         word: "off", "on", "devtools" or "protected-pcie"; "" where the driver does not say.
-        answer: The answer that it comes from.
+        answer: The answer that it comes from; where the cards are not asked, why.
     """
 
     word: str
@@ -66,24 +66,41 @@ def read_mode(out: Collector) -> AttestationMode:
         )
     else:
         out.refuse("attestation.gpu_capable", capabilities)
-    word = _word(out, state.value)
-    out.put("attestation.mode", word or malformed(str(state.value.ccFeature)), state)
+    feature = int(state.value.ccFeature)
+    if feature == _ENABLED:
+        word = "devtools" if int(state.value.devToolsMode) == _ENABLED else "on"
+    elif feature == _DISABLED:
+        word, state = _multi_gpu_mode(out, state)
+    else:
+        word, state = "", _changed(state, ClaimStatus.MALFORMED, f"ccFeature {feature}")
+    out.put("attestation.mode", word or malformed(state.text or ""), state)
     return AttestationMode(word=word, answer=state)
 
 
-def _word(out: Collector, state: Any) -> str:
-    """Name the mode; the protected PCIe mode stands in the newer settings structure."""
-    if int(state.ccFeature) == _ON:
-        return "devtools" if int(state.devToolsMode) == _ON else "on"
+def _multi_gpu_mode(out: Collector, state: Answer) -> tuple[str, Answer]:
+    """Tell off from the protected PCIe mode, which stands in the newer settings structure."""
+    off = "confidential computing is off"
     settings = out.binding.structure("c_nvmlSystemConfComputeSettings_v1_t")
-    if settings is not None:
-        from ctypes import byref
+    if settings is None:
+        return OFF, _changed(state, ClaimStatus.NOT_SUPPORTED, off)
+    from ctypes import byref
 
-        settings.version = out.binding.constant("nvmlSystemConfComputeSettings_v1", 0)
-        asked = out.binding.ask(_SETTINGS, byref(settings))
-        if asked.ok and int(settings.multiGpuMode) == _PROTECTED_PCIE:
-            return "protected-pcie"
-    return OFF if int(state.ccFeature) == 0 else ""
+    settings.version = out.binding.constant("nvmlSystemConfComputeSettings_v1", 0)
+    asked = out.binding.ask(_SETTINGS, byref(settings))
+    if asked.ok:
+        # This wrapper hands the return code on without looking at it.
+        asked = answer_of_code(_SETTINGS, int(asked.value or 0))
+    if not asked.ok:
+        why = f"{off}; protected PCIe mode is not known ({asked.text})"
+        return OFF, _changed(state, ClaimStatus.NOT_SUPPORTED, why)
+    if int(settings.multiGpuMode) == _PROTECTED_PCIE:
+        return "protected-pcie", state
+    return OFF, _changed(state, ClaimStatus.NOT_SUPPORTED, f"{off}, and protected PCIe mode too")
+
+
+def _changed(answer: Answer, status: ClaimStatus, text: str) -> Answer:
+    """Return an answer that says why the cards are not asked."""
+    return Answer(call=answer.call, status=status, text=text)
 
 
 def read_attestation(
@@ -126,15 +143,8 @@ def read_attestation(
         )
 
     if mode.word in ("", OFF):
-        answer = mode.answer
-        if mode.word == OFF:
-            answer = Answer(
-                call=answer.call,
-                status=ClaimStatus.NOT_SUPPORTED,
-                text="confidential computing and protected PCIe mode are off",
-            )
-        return [claim("report", answer, None), claim("certificates", answer, None)]
-    nonce = secrets.token_bytes(32) if nonce_for is None else nonce_for(uuid)
+        return [claim("report", mode.answer, None), claim("certificates", mode.answer, None)]
+    nonce = os.urandom(32) if nonce_for is None else nonce_for(uuid)
     certificate = binding.ask(_CERTIFICATE, handle)
     report = binding.ask(_REPORT, handle, nonce)
     claims = [

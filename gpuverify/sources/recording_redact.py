@@ -15,7 +15,7 @@ import re
 from dataclasses import replace
 
 from gpuverify.sources.recording import CommandEntry, FileEntry, NvmlCall, Recording, SmiEntry
-from gpuverify.sources.recording_ctypes import Json, bytes_of, integer_of, number, text_of
+from gpuverify.sources.recording_ctypes import Json, bytes_of, integer_of, number
 from gpuverify.sources.recording_measured import MeasuredRow
 
 _KEPT_VARIABLES = re.compile(rb"(?:LD_\w+|PYTHON\w+|container)=")
@@ -121,7 +121,8 @@ class Pseudonyms:
         """Replace everything that identifies in a recorded value."""
         if isinstance(value, str):
             if value.startswith("hex:"):
-                return text_of(self.data(bytes_of(value)))
+                # A single character has to stay in this form, which alone says that it is one.
+                return "hex:" + self.data(bytes_of(value)).hex()
             return self.text(value)
         if isinstance(value, bool) or value is None:
             return value

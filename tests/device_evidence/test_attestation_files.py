@@ -6,14 +6,19 @@ import base64
 import json
 import os
 import random
+import sys
 import time
 from pathlib import Path
 
-import attestation_support as made
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+import attestation_support as made
+
+from gpuverify.device_evidence.describe import describe
 from gpuverify.device_evidence.files import (
     certificates_of_pem,
     read_attestation_json,
@@ -195,3 +200,33 @@ def test_any_bytes_as_a_certificate_end_in_our_own_error(data: bytes) -> None:
             verify_attestation(
                 made.evidence(tuple(chain)), now_s=made.NOW_S, nonce=None, roots=made.ROOTS
             )
+
+
+def test_mutants_are_described_or_refused() -> None:
+    """Showing looks at what nobody verified."""
+    how = random.Random(20261123)
+    chain, report = made.good_chain(), made.report_of(made.Report())
+    shown = 0
+    for _ in range(300):
+        place = how.randrange(len(chain))
+        bent = (*chain[:place], mutated(chain[place], how), *chain[place + 1 :])
+        assert len(describe(made.evidence(bent, report)).certificates) == len(chain)
+        try:
+            described = describe(made.evidence(chain, mutated(report, how)))
+        except AttestationError:
+            continue
+        shown += 1
+        assert described.identity.project.isascii()
+    assert shown
+    assert describe(made.evidence((), report)).identifier == ""
+
+
+def test_mutants_of_a_file_are_read_or_refused() -> None:
+    how = random.Random(20261124)
+    whole = json.dumps([entry(), entry()]).encode()
+    for _ in range(300):
+        try:
+            found = read_attestation_json(mutated(whole, how), "evidence.json")
+        except FormatError:
+            continue
+        assert found

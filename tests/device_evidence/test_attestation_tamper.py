@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
-import attestation_support as made
 import pytest
-from attestation_support import Report, block, evidence, fields, links, opaque_of, with_field
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import attestation_support as made
+from attestation_support import Report, block, evidence, fields, links, opaque_of, with_field
 
 from gpuverify.device_evidence.verify import verify_attestation
 from gpuverify.errors import VerificationError
