@@ -143,9 +143,7 @@ def one_size(signer: Signer, payload: bytes, count: int, rounds: int, now_s: int
 
     database = Database.open()
     keys = parse_keys(signer.trust_line().encode(), "bench")
-    world = World(
-        trust=TrustStore(origin="bench", keys=keys), database=database, now_s=now_s + 60
-    )
+    world = World(trust=TrustStore(origin="bench", keys=keys), database=database, now_s=now_s + 60)
     demands = Demands(
         policy=load_policy("standard"),
         sale=load_sale_claim(CLAIM, None, None, None, database),
@@ -199,9 +197,7 @@ def memory_kib(pid: int) -> int:
         except OSError:
             continue
         waiting += [int(word) for word in tasks.split()]
-        total += sum(
-            int(row.split()[1]) for row in text.splitlines() if row.startswith("VmRSS:")
-        )
+        total += sum(int(row.split()[1]) for row in text.splitlines() if row.startswith("VmRSS:"))
     return total
 
 

@@ -22,6 +22,7 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
 
 NO_CORPUS = "GPUVERIFY_CORPUS is not set"
+NO_SAMPLES = "GPUVERIFY_ATTESTATION is not set"
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,15 @@ def corpus() -> Path:
     folder = os.environ.get("GPUVERIFY_CORPUS", "")
     if not folder:
         pytest.skip(NO_CORPUS)
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """Folder of NVIDIA's public attestation samples; each such test has a twin on own chains."""
+    folder = os.environ.get("GPUVERIFY_ATTESTATION", "")
+    if not folder:
+        pytest.skip(NO_SAMPLES)
     return Path(folder)
 
 
@@ -44,7 +54,7 @@ def pytest_runtest_makereport(
     report = yield
     if (
         report.skipped
-        and NO_CORPUS not in str(report.longrepr)
+        and not any(why in str(report.longrepr) for why in (NO_CORPUS, NO_SAMPLES))
         and os.environ.get("GPUVERIFY_NO_SKIP") == "1"
         and item.get_closest_marker("required") is not None
     ):

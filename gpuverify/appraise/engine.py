@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from gpuverify.appraise import batch as batch_
+from gpuverify.appraise.device_signed import with_signed_claims
 from gpuverify.appraise.exit_codes import exit_code
 from gpuverify.appraise.sale_match import assign
 from gpuverify.appraise.verdict import device_result
@@ -29,6 +30,8 @@ def appraise(
     selected: tuple[int, ...] | None = None,
     now_ms: int,
     rules: tuple[Rule, ...] = RULES,
+    challenge: bytes | None = None,
+    device_roots: frozenset[str] | None = None,
 ) -> Result:
     """Judge one read-out against what the caller says is being sold.
 
@@ -40,18 +43,23 @@ def appraise(
         selected: Indexes of the devices to judge; None for all. Left-out devices stay known.
         now_ms: The time of appraisal, milliseconds since the Unix epoch (UTC).
         rules: The rules to run, all by default.
+        challenge: The caller's challenge, which attestation reports have to answer; None where
+            there was none.
+        device_roots: SHA-256 of the public keys that attestation chains may end in; None for
+            NVIDIA's.
 
     Returns:
         The result; the same arguments give an equal result.
     """
-    subjects = _subjects(evidence, sale, policy, database, selected, now_ms)
+    judged = with_signed_claims(evidence, now_ms=now_ms, challenge=challenge, roots=device_roots)
+    subjects = _subjects(judged, sale, policy, database, selected, now_ms)
     device_rules = tuple(rule for rule in rules if rule.check is not None)
     devices = tuple(
         device_result(subject, _run(device_rules, subject), policy, rules, claimed=bool(sale.items))
         for subject in subjects
         if selected is None or subject.device.index in selected
     )
-    batch = _batch(evidence, sale, policy, subjects, devices, selected, rules)
+    batch = _batch(judged, sale, policy, subjects, devices, selected, rules)
     devices = batch_.carry_over(devices, batch)
     verdict, would_be = batch_.overall(devices, batch)
     result = Result(

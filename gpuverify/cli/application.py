@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("gpuverify.cli.show", "Show a signed report as a certificate."),
     "compare": ("gpuverify.cli.compare", "Is it the same card, in the same state?"),
     "journal": ("gpuverify.cli.journal", "Read and check the intake journal."),
+    "device-evidence": (
+        "gpuverify.cli.device_evidence",
+        "Show and verify what GPUs signed about themselves.",
+    ),
     "rules": ("gpuverify.cli.rules", "List the rules."),
     "explain": ("gpuverify.cli.explain", "Say what a rule shows, and what it does not."),
     "products": ("gpuverify.cli.products", "List or search the products on file."),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import click
 
+from gpuverify.cli.attaching import attached, device_evidence_options, load_device_evidence
 from gpuverify.cli.boundary import INTERRUPTED, Failure, guarded
 from gpuverify.cli.options import Question, ask, sale_options, show
 from gpuverify.errors import UsageError
+
+if TYPE_CHECKING:
+    from gpuverify.model.attestation import AttestationEvidence
 
 
 @dataclass(slots=True, kw_only=True)
@@ -29,6 +34,7 @@ class Tally:
 @click.command("appraise", short_help="Judge evidence files and nvidia-smi logs.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE|-...")
 @sale_options
+@device_evidence_options
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 @click.option("--jsonl", "as_lines", is_flag=True, help="Write one JSON document a line and input.")
 def command(
@@ -40,6 +46,8 @@ def command(
     count: int | None,
     policy: str,
     verbose: bool,  # noqa: FBT001 - click passes by name
+    device_evidence: tuple[str, ...],
+    device_evidence_chain: tuple[str, ...],
     as_json: bool,  # noqa: FBT001 - click passes by name
     as_lines: bool,  # noqa: FBT001 - click passes by name
 ) -> int:
@@ -55,11 +63,21 @@ def command(
         raise UsageError("standard input (-) can be read once")
     question = ask(claim, memory, condition, count, policy, gpus)
     if len(files) == 1 and not as_lines:
-        return _one(files[0], question, as_json=as_json, verbose=verbose)
+        given = load_device_evidence(device_evidence, device_evidence_chain)
+        return _one(files[0], question, given, as_json=as_json, verbose=verbose)
+    if device_evidence or device_evidence_chain:
+        raise UsageError("--device-evidence goes with one FILE and without --jsonl")
     return _several(files, question, as_json=as_json, as_lines=as_lines, verbose=verbose)
 
 
-def _one(name: str, question: Question, *, as_json: bool, verbose: bool) -> int:
+def _one(
+    name: str,
+    question: Question,
+    given: tuple[AttestationEvidence, ...],
+    *,
+    as_json: bool,
+    verbose: bool,
+) -> int:
     """Judge one file; what goes wrong goes to the entry."""
     from gpuverify.cli.output import write_stdout
     from gpuverify.cli.progress import Progress
@@ -68,7 +86,7 @@ def _one(name: str, question: Question, *, as_json: bool, verbose: bool) -> int:
 
     with Progress() as progress:
         progress(f"reading {name}")
-        evidence = load_path(name)
+        evidence = attached(load_path(name), given)
         result = question.put(evidence)
     if as_json:
         write_stdout(document_text(result_document(result)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpuverify.cli.attaching import attached, device_evidence_options, load_device_evidence
 from gpuverify.cli.measuring import measure_options
 from gpuverify.cli.options import ask, sale_options, show
 from gpuverify.cli.signing_options import report_options
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @click.command("check", short_help="Check this machine's GPUs against what was sold.")
 @sale_options
 @measure_options
+@device_evidence_options
 @click.option("--replay", metavar="CASE", help="Judge a recorded case instead of this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 @click.option(
@@ -43,6 +45,8 @@ def command(
     measure: str | None,
     nonce: str | None,
     measure_anyway: bool,  # noqa: FBT001 - click passes by name
+    device_evidence: tuple[str, ...],
+    device_evidence_chain: tuple[str, ...],
     replay: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
     evidence_out: str | None,
@@ -65,13 +69,15 @@ def command(
     question = ask(claim, memory, condition, count, policy, gpus)
     signing = _signing(report_out, report, evidence_out, force=force, as_json=as_json)
     wanted = _wanted(measure or question.policy.measure, nonce, signing, anyway=measure_anyway)
-    evidence = gather(replay, wanted)
+    given = load_device_evidence(device_evidence, device_evidence_chain)
+    challenge = _challenge(signing)
+    evidence = attached(gather(replay, wanted, challenge=challenge), given)
     if evidence_out is not None:
         from gpuverify.codec.evidence_json import dump_evidence
 
         write_file(evidence_out, dump_evidence(evidence), replace=True)
     require_devices(evidence)
-    result = question.put(evidence)
+    result = question.put(evidence, challenge=challenge)
     written = 0 if signing is None else _report(signing, evidence, result)
     if as_json:
         from gpuverify.render.result_json import document_text, result_document
@@ -102,6 +108,12 @@ def _signing(
     if evidence_out == report_out:
         raise UsageError("--evidence-out and --report-out name one file; name two")
     return prepare(report, report_out, replace=force)
+
+
+def _challenge(signing: Signing | None) -> bytes | None:
+    """Return the nonce of the buyer's challenge, None where there is none."""
+    asked = None if signing is None else signing.terms.challenge
+    return None if asked is None else asked.nonce
 
 
 def _wanted(

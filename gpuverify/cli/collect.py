@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import click
 
+from gpuverify.cli.attaching import attached, device_evidence_options, load_device_evidence
+
 
 @click.command("collect", short_help="Write down what this machine says, without judging.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="Where to write; - for stdout.")
 @click.option("--replay", metavar="CASE", help="Take a recorded case instead of this machine.")
+@device_evidence_options
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 def command(
     output: str,
     replay: str | None,
+    device_evidence: tuple[str, ...],
+    device_evidence_chain: tuple[str, ...],
     force: bool,  # noqa: FBT001 - click passes by name
 ) -> int:
     """Write down what this machine says, without judging.
@@ -26,7 +31,8 @@ def command(
     from gpuverify.render.words import plural
 
     check_writable(output, replace=force)
-    evidence = gather(replay)
+    given = load_device_evidence(device_evidence, device_evidence_chain)
+    evidence = attached(gather(replay), given)
     write_file(output, dump_evidence(evidence), replace=force)
     require_devices(evidence)
     write_stderr(

@@ -14,13 +14,17 @@ if TYPE_CHECKING:
 _ASKED = ("nvml.session", "source.nvml", "source.pci-config", "source.nvidia-smi")
 
 
-def gather(replay: str | None, wanted: Wanted | None = None) -> Evidence:
+def gather(
+    replay: str | None, wanted: Wanted | None = None, *, challenge: bytes | None = None
+) -> Evidence:
     """Collect evidence, with progress on standard error.
 
     Args:
         replay: A case to replay, None for this machine.
         wanted: What is to be measured, None for nothing. A replay plays back what its recording
             holds of a measurement.
+        challenge: The buyer's challenge, from which the nonce is derived that each card is asked
+            to sign; None for random ones.
     """
     from gpuverify.cli.progress import Progress
 
@@ -32,7 +36,7 @@ def gather(replay: str | None, wanted: Wanted | None = None) -> Evidence:
         from gpuverify.collect.run import CollectOptions, collect
 
         measure = None if wanted is None else wanted.measurer(progress)
-        return collect(CollectOptions(progress=progress, measure=measure))
+        return collect(CollectOptions(progress=progress, measure=measure, challenge=challenge))
 
 
 def require_devices(evidence: Evidence) -> None:

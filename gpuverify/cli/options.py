@@ -36,11 +36,12 @@ class Question:
     sale: SaleClaim
     gpus: tuple[str, ...] = ()
 
-    def put(self, evidence: Evidence) -> Result:
+    def put(self, evidence: Evidence, *, challenge: bytes | None = None) -> Result:
         """Judge one read-out.
 
         Args:
             evidence: The read-out.
+            challenge: The challenge that attestation reports have to answer, None for none.
 
         Raises:
             UsageError: It has no such GPU as --gpu names.
@@ -56,6 +57,7 @@ class Question:
             self.database,
             selected=selected or None,
             now_ms=time.time_ns() // 1_000_000,
+            challenge=challenge,
         )
 
 

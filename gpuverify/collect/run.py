@@ -11,6 +11,7 @@ from gpuverify import __version__
 from gpuverify.collect.join import ORDER, join_devices
 from gpuverify.collect.measure import LiveMeasurer, Measurer
 from gpuverify.collect.watch import Progress, Watched
+from gpuverify.model.attestation import attestation_nonce
 from gpuverify.model.claims import Claim, ClaimStatus, Source
 from gpuverify.model.evidence import ClaimSet, DeviceEvidence, Evidence, EvidenceClass
 from gpuverify.sources.commands import CommandRunner, SystemCommands
@@ -63,6 +64,8 @@ class CollectOptions:
         progress: Called with a line where something takes more than a second.
         timeouts_s: Seconds a source, where they differ from the usual ones.
         measure: Measures the cards, or plays back what was measured; None to measure nothing.
+        challenge: The buyer's challenge, from which the nonce is derived that each card signs;
+            None for random nonces.
         clock: Gives the time in milliseconds. A replay has no time of its own: only a clock that
             was given for it counts, and there 0 stands for "not known".
     """
@@ -75,6 +78,7 @@ class CollectOptions:
     progress: Progress | None = None
     timeouts_s: tuple[tuple[str, float], ...] = ()
     measure: Measurer | None = None
+    challenge: bytes | None = None
     clock: Callable[[], int] = _wall_clock_ms
 
     def timeout_s(self, name: str) -> float:
@@ -203,7 +207,14 @@ def _nvml_reader(options: CollectOptions) -> NvmlReader:
         return options.nvml
     from gpuverify.sources.nvml import read_nvml
 
-    return read_nvml
+    challenge = options.challenge
+    if challenge is None:
+        return read_nvml
+
+    def read_challenged(progress: Progress | None = None) -> SourceReading:
+        return read_nvml(progress, nonce_for=lambda uuid: attestation_nonce(challenge, uuid))
+
+    return read_challenged
 
 
 def _outcome(source: Watched[SourceReading], say: Progress | None) -> SourceReading:

@@ -8,7 +8,6 @@ from gpuverify.model.claims import ClaimStatus
 from gpuverify.model.vocabulary import VOCABULARY
 from gpuverify.render.certificate import Cell, Part, Table
 from gpuverify.render.measured_values import fingerprint, memory_map
-from gpuverify.rules.measured import VALIDATION
 
 if TYPE_CHECKING:
     from gpuverify.model.claims import Claim
@@ -39,8 +38,8 @@ def measured_part(claims: ClaimSet, product: Product | None, speaker: str) -> Pa
     if found is not None and not found.doubt and any(gauge.band for gauge in found.gauges):
         sentences.append(
             f"Bands are those on file for {found.reference or 'chips of this generation'}. They "
-            f"rest on documents and public tables ({VALIDATION}: the timing kernels were never "
-            "compared with real cards); a value outside accuses nobody by itself."
+            f"rest on documents and public tables, and on real cards as far as said here: "
+            f"{found.tried}. A value outside accuses nobody by itself."
         )
     return Part(
         id="measured",

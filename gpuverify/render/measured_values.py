@@ -18,7 +18,8 @@ from gpuverify.model.peaks import (
     product_link_peak_kb_s,
     product_memory_peak_kb_s,
 )
-from gpuverify.model.rates import CLOCK_SPREAD_PPM, operation_field
+from gpuverify.model.product import EMULATED_ONLY
+from gpuverify.model.rates import CLOCK_SPREAD_PPM, RATES, operation_field
 from gpuverify.rules.measured import size
 from gpuverify.rules.measured_silicon import bands
 
@@ -116,11 +117,13 @@ class Fingerprint:
         gauges: What was measured, in a fixed order.
         doubt: Why no timing counts, "" if all do.
         reference: The product whose bands are shown, for people; "" if none is known.
+        tried: How far the bands were tried on real cards, e.g. "emulated-only".
     """
 
     gauges: tuple[Gauge, ...]
     doubt: str
     reference: str
+    tried: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +203,19 @@ def fingerprint(claims: ClaimSet, product: Product | None) -> Fingerprint | None
         gauges=tuple(gauges),
         doubt=_doubt(claims),
         reference="" if product is None else product.name,
+        tried=_tried(product),
     )
+
+
+def _tried(product: Product | None) -> str:
+    """Say how far the bands were tried on real cards: the best-tried of them."""
+    known = [
+        value.validation
+        for field in RATES
+        for value in (() if product is None else product.get(field))
+        if value.validation is not None
+    ]
+    return str(max(known, key=lambda validation: validation.cards, default=EMULATED_ONLY))
 
 
 def memory_map(claims: ClaimSet) -> MemoryMap | None:

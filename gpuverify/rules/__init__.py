@@ -10,6 +10,7 @@ from gpuverify.rules import (
     condition,
     counting,
     cross_check,
+    device_signed,
     driver_files,
     environment,
     faults,
@@ -47,6 +48,7 @@ RULES: tuple[Rule, ...] = (
     *measured_capacity.RULES,
     *measured_rates.RULES,
     *measured_run.RULES,
+    *device_signed.RULES,
     *batch.RULES,
     *counting.RULES,
 )

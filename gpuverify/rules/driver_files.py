@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpuverify.model.claims import Claim, ClaimStatus, Source
+from gpuverify.model.evidence import NVML_FIRST
 from gpuverify.model.finding import Code, Finding, Outcome
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import MIB, absent
@@ -92,7 +93,12 @@ def _check_skew(subject: Subject) -> Iterator[Finding]:
     if missing := [claim for claim in firsts if not claim.ok]:
         yield absent(rule, *missing)
         return
-    told = [claim for name in names for claim in subject.host.all(name) if claim.ok]
+    told = [
+        claim
+        for name in names
+        for source in NVML_FIRST
+        if (claim := subject.host.get(name, source)).ok
+    ]
     same = len({claim.value for claim in told}) == 1
     yield said(rule, "same" if same else "apart", *(firsts if same else told))
 

@@ -25,9 +25,11 @@ from gpuverify.sources.nvml_answers import (
 from gpuverify.sources.reading import SourceReading
 
 if TYPE_CHECKING:
+    from gpuverify.sources.device_certificate import AttestationMode
     from gpuverify.sources.nvml_claims import Collector
 
 Progress = Callable[[str], None]
+NonceFor = Callable[[str], bytes]
 
 
 def wall_clock_ms() -> int:
@@ -46,18 +48,26 @@ class NvmlSession:
     """
 
     def __init__(
-        self, progress: Progress | None = None, *, clock: Callable[[], int] = wall_clock_ms
+        self,
+        progress: Progress | None = None,
+        *,
+        clock: Callable[[], int] = wall_clock_ms,
+        nonce_for: NonceFor | None = None,
     ) -> None:
         """Prepare a session without touching anything.
 
         Args:
             progress: Called with one line where the next step may take long.
             clock: Gives the time that claims carry, in milliseconds.
+            nonce_for: Gives the 32 bytes that the card with a UUID is asked to sign; None for
+                random ones.
         """
         self.opening = Answer(call="nvmlInit", status=ClaimStatus.NOT_ASKED)
         self.binding: NvmlBinding | None = None
         self._progress = progress
         self._clock = clock
+        self._nonce_for = nonce_for
+        self._attestation: AttestationMode | None = None
         self._module_file: str | None = None
 
     def __enter__(self) -> NvmlSession:  # noqa: PYI034 - typing.Self needs Python 3.11
@@ -133,6 +143,9 @@ class NvmlSession:
         out = Collector(self.binding, None, now)
         for read in HOST_READS:
             out.run(read)
+        from gpuverify.sources.device_certificate import read_mode
+
+        self._attestation = read_mode(out)
         return claims + out.claims()
 
     def read(self) -> SourceReading:
@@ -183,7 +196,23 @@ class NvmlSession:
             _put_handle_failure(out, handle)
             return None, out.claims()
         out.put("gpu.responding", True, handle)
-        return _read_device(out), out.claims()
+        bus_id = _read_device(out)
+        return bus_id, out.claims() + self._signed_claims(out)
+
+    def _signed_claims(self, out: Collector) -> list[Claim]:
+        """Ask a card to sign what it is, where the driver can."""
+        if self._attestation is None or self.binding is None:
+            return []
+        from gpuverify.sources.device_certificate import read_attestation
+
+        return read_attestation(
+            self.binding,
+            out.handle,
+            self._attestation,
+            uuid=str(out.value("gpu.uuid") or ""),
+            nonce_for=self._nonce_for,
+            time_ms=self._clock(),
+        )
 
 
 def _put_handle_failure(out: Collector, handle: Answer) -> None:
@@ -273,13 +302,18 @@ def _session_claim(claim_id: str, opening: Answer, time_ms: int) -> Claim:
 
 
 def read_nvml(
-    progress: Progress | None = None, *, clock: Callable[[], int] = wall_clock_ms
+    progress: Progress | None = None,
+    *,
+    clock: Callable[[], int] = wall_clock_ms,
+    nonce_for: NonceFor | None = None,
 ) -> SourceReading:
     """Open NVML, read everything and close it; nothing is raised where it is not there.
 
     Args:
         progress: Called with one line where the next step may take long.
         clock: Gives the time that claims carry, in milliseconds.
+        nonce_for: Gives the 32 bytes that the card with a UUID is asked to sign; None for random
+            ones.
     """
-    with NvmlSession(progress, clock=clock) as session:
+    with NvmlSession(progress, clock=clock, nonce_for=nonce_for) as session:
         return session.read()

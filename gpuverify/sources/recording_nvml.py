@@ -24,6 +24,9 @@ VERSION_MISMATCH, UNKNOWN = 25, 999
 FIELD_VALUES = "nvmlDeviceGetFieldValues"
 FIELD_STRUCT = struct.Struct("=IIqqIIQ")
 _LIFE_CYCLE = ("nvmlInit", "nvmlInit_v2", "nvmlInitWithFlags", "nvmlShutdown")
+# Asked first only after recordings were made and published: where one of these has no such call, it
+# is as if the driver had no such function, and what hangs on the answer is not asked.
+_ASKED_LATER = frozenset({"nvmlSystemGetConfComputeState"})
 # A structure followed by a length that says nothing about the question.
 _LENGTH_AFTER_STRUCTURE = frozenset({"nvmlSystemGetDriverBranch"})
 _FIRST_ADDRESS, _ADDRESS_STEP = 0x5EED0000, 0x40
@@ -187,7 +190,7 @@ class ReplayedNvml:
         if symbol not in self._calls and symbol not in self._fail:
             if symbol in _LIFE_CYCLE:
                 return lambda *_arguments: SUCCESS
-            if self._recording.unlisted != "absent":
+            if self._recording.unlisted != "absent" and symbol not in _ASKED_LATER:
                 self._complain(symbol)
             raise AttributeError(symbol)
 

@@ -248,13 +248,14 @@ def test_an_environment_cap_is_no_accusation() -> None:
         (Outcome.FAIL, Verdict.MISMATCH),
     ],
 )
-def test_only_live_evidence_is_consistent(
+def test_only_live_or_signed_evidence_is_consistent(
     evidence_class: EvidenceClass, outcome: Outcome, would: Verdict
 ) -> None:
     result = judge((*GOOD, finding("product.rule", outcome)), evidence_class=evidence_class)
     assert (result.would_be or result.verdict) is would
     if evidence_class is EvidenceClass.REPLAYED or (
-        evidence_class is not EvidenceClass.LIVE and would is Verdict.CONSISTENT
+        evidence_class not in (EvidenceClass.LIVE, EvidenceClass.SIGNED)
+        and would is Verdict.CONSISTENT
     ):
         assert result.verdict is Verdict.UNVERIFIED
     else:

@@ -39,6 +39,7 @@ _SOURCES = {
     "host": Source.HOST,
     "cuda": Source.CUDA,
     "measured": Source.MEASURED,
+    "chip": Source.DEVICE_CERTIFICATE,
 }
 
 

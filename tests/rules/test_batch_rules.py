@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from signed_cases import signed
 
 from gpuverify.model.finding import Outcome
 
@@ -211,3 +212,15 @@ def test_no_device_decides_nothing(bench: Any, rule: str) -> None:
 
 def test_nothing_to_count_accuses_nobody(bench: Any) -> None:
     assert bench.batch_codes("batch.count", [], count=8) == ["no-device"]
+
+
+def test_one_chip_under_two_uuids_is_a_clone(bench: Any) -> None:
+    lot = [one | signed(device_key_sha256=f"{number:064x}") for number, one in enumerate(cards(3))]
+    assert bench.batch_codes("batch.device-certificate", lot) == ["distinct"]
+    assert bench.batch_codes("batch.device-certificate", cards(3)) == ["none-signed"]
+    assert bench.batch_codes("batch.device-certificate", [lot[0], lot[0]]) == ["distinct"]
+    lot[2]["chip:signed.device_key_sha256"] = lot[0]["chip:signed.device_key_sha256"]
+    (found,) = bench.run_batch("batch.device-certificate", lot)
+    assert (found.code, found.outcome) == ("cloned", Outcome.FAIL)
+    lot[2]["chip:signed.state"] = "report-signature"
+    assert bench.batch_codes("batch.device-certificate", lot) == ["distinct"]

@@ -11,6 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from measured_cases import ROWS
+from signed_cases import SIGNED_ROWS
 from trigger_cases import CASES as FIRST_CASES
 from trigger_cases import (
     Case,
@@ -27,6 +28,7 @@ CASES += [
     Case(rule, code, lie, honest, host=host, honest_host=honest_host)
     for rule, code, lie, honest, host, honest_host in ROWS
 ]
+CASES += [Case(rule, code, lie, honest) for rule, code, lie, honest in SIGNED_ROWS]
 CASES.append(
     Case(
         "identity.measured-sm-count",
@@ -76,6 +78,7 @@ BATCH_CODES = {
     ("batch.complete", "unlisted"),
     ("batch.complete", "left-out"),
     ("condition.kernel-log", "serious"),
+    ("batch.device-certificate", "cloned"),
 }
 """Triggered in test_batch_rules.py."""
 

@@ -114,7 +114,8 @@ def stranger_entry(inner: Tree) -> Tree:
 
 def own_key_inside(tree: Tree) -> None:
     tree["verificationMaterial"]["publicKey"] = {
-        "hint": "me", "rawBytes": b64(stranger_of(tree).public.point)
+        "hint": "me",
+        "rawBytes": b64(stranger_of(tree).public.point),
     }
 
 

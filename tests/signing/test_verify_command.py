@@ -153,9 +153,7 @@ def test_one_bad_file_stops_no_other_and_the_order_is_kept(buyer: Buyer) -> None
     codes = [row.get("exit_code", row.get("error", {}).get("exit_code")) for row in rows]
     assert codes == [0, 65, 66, 65, 0]
     assert done.returncode == 65
-    several = json.loads(
-        buyer.run("verify", *paths, "--claim", "a100-sxm4-80gb", "--json").stdout
-    )
+    several = json.loads(buyer.run("verify", *paths, "--claim", "a100-sxm4-80gb", "--json").stdout)
     assert several["schema"] == "gpuverify/verifications/v1"
     assert several["exit_code"] == 65
     assert len(several["verifications"]) == 5

@@ -5,6 +5,7 @@
  *   SHIM_FAIL   "symbol=code,symbol@index=code": return codes instead of success
  *   SHIM_QUIRK  words: badname bidiname headerset headerclear bindingclear garbage truncatedguid
  *               badchassis ones samebus mig era v2refused nofabric fabricfailed badprofile
+ *               ccon ccdevtools ccppcie ccodd ccincapable ccoversize ccempty ccgarbage
  *   SHIM_COUNT  number that nvmlDeviceGetCount_v2 reports (default 2)
  * Built with -DOLD_DRIVER it lacks the symbols that drivers before R510 lack.
  */
@@ -290,6 +291,43 @@ int nvmlDeviceGetRetiredPages_v2(card *c, unsigned cause, unsigned *count, u64 *
     *count = 2 + cause;
     if (!pages) return 7;
     for (unsigned i = 0; i < *count; i++) { pages[i] = 0x2000 + i; stamps[i] = 1566430000ULL + 1000 * cause + i; }
+    return 0;
+}
+
+typedef struct { unsigned environment, feature, devtools; } cc_state;
+int nvmlSystemGetConfComputeState(cc_state *s) {
+    FAIL("nvmlSystemGetConfComputeState", NULL);
+    s->environment = 2;
+    s->feature = quirk("ccodd") ? 7 : quirk("ccon") || quirk("ccdevtools");
+    s->devtools = quirk("ccdevtools");
+    return 0;
+}
+typedef struct { unsigned version, environment, feature, devtools, multi_gpu; } cc_settings;
+int nvmlSystemGetConfComputeSettings(cc_settings *s) {
+    FAIL("nvmlSystemGetConfComputeSettings", NULL);
+    if (s->version != 0x1000014) return 25;
+    s->multi_gpu = quirk("ccppcie") ? 1 : 0;
+    return 0;
+}
+typedef struct { unsigned cpu, gpus; } cc_capabilities;
+int nvmlSystemGetConfComputeCapabilities(cc_capabilities *s) { FAIL("nvmlSystemGetConfComputeCapabilities", NULL); s->cpu = 3; s->gpus = quirk("ccincapable") ? 0 : 1; return 0; }
+typedef struct { unsigned size, attestation_size; unsigned char chain[0x1000], attestation[0x1400]; } cc_certificate;
+int nvmlDeviceGetConfComputeGpuCertificate(card *c, cc_certificate *s) {
+    FAIL("nvmlDeviceGetConfComputeGpuCertificate", c);
+    char *at = (char *)s->attestation;
+    for (int i = 0; i < 5; i++) /* five times "leaf0", "leaf1": their contents are not looked at here */
+        at += sprintf(at, "-----BEGIN CERTIFICATE-----\nbGVh\nZj%c=\n-----END CERTIFICATE-----\n", "AE"[c->index]);
+    if (quirk("ccgarbage")) memset(s->attestation, 0xa7, sizeof s->attestation);
+    s->attestation_size = quirk("ccoversize") ? 0x1401 : quirk("ccempty") ? 0 : (unsigned)(at - (char *)s->attestation);
+    return 0;
+}
+typedef struct { unsigned other, size, other_size; unsigned char nonce[32], report[0x2000], other_report[0x1000]; } cc_report;
+int nvmlDeviceGetConfComputeGpuAttestationReport(card *c, cc_report *s) {
+    FAIL("nvmlDeviceGetConfComputeGpuAttestationReport", c);
+    s->report[0] = 0x11; s->report[1] = 0xe0; s->report[2] = (unsigned char)(1 + c->index); s->report[3] = 0xff;
+    memcpy(s->report + 4, s->nonce, 32);
+    memset(s->report + 36, 0xc3, 200);
+    s->size = quirk("ccoversize") ? 0x2001 : quirk("ccempty") ? 0 : 236;
     return 0;
 }
 #endif

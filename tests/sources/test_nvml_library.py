@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from shim_support import HERE, build, read
+
 from gpuverify.model.vocabulary import VOCABULARY, Scope
 
 pytestmark = pytest.mark.required
-
-HERE = Path(__file__).parent
-DUMP = """
-import json, sys
-from gpuverify.sources.nvml import read_nvml
-lines = []
-reading = read_nvml(lines.append, clock=lambda: 1700000000123)
-def rows(claims):
-    return [[c.id, c.status.value, c.value, c.call, c.raw_code, c.raw_text, c.time_ms, c.source.value]
-            for c in claims]
-json.dump({"host": rows(reading.host), "progress": lines,
-           "devices": {k: rows(v) for k, v in reading.devices.items()}}, sys.stdout)
-"""
 
 # What the library answers for its first card. Some sums: the replay counters are 1 to 12 without
 # link 5's 6, which it refuses; CRC has no field, so the old counters 2 and 3 of twelve links stand
@@ -35,92 +23,31 @@ json.dump({"host": rows(reading.host), "progress": lines,
 HEALTHY: dict[str, Any] = json.loads((HERE / "nvml_shim_values.json").read_text())
 
 
-class Row:
-    """One claim as the subprocess printed it."""
-
-    def __init__(self, fields: list[Any]) -> None:
-        (
-            self.id,
-            self.status,
-            self.value,
-            self.call,
-            self.code,
-            self.text,
-            self.ms,
-            self.source,
-        ) = fields
-
-
-class Result:
-    """A reading as the subprocess printed it."""
-
-    def __init__(self, data: dict[str, Any]) -> None:
-        self.host = {row[0]: Row(row) for row in data["host"]}
-        self.devices = {
-            key: {row[0]: Row(row) for row in rows} for key, rows in data["devices"].items()
-        }
-        self.rows = [Row(row) for rows in data["devices"].values() for row in rows]
-        self.progress: list[str] = data["progress"]
-
-    @property
-    def card(self) -> dict[str, Row]:
-        return next(iter(self.devices.values()))
-
-
-def _build(folder: Path, *flags: str) -> Path:
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if compiler is None:
-        pytest.skip("no C compiler")
-    library = folder / "libnvidia-ml.so.1"
-    subprocess.run(
-        [compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", *flags,
-         "-o", str(library), str(HERE / "nvml_shim.c")],
-        check=True,
-    )  # fmt: skip
-    return folder
-
-
 @pytest.fixture(scope="session")
 def new_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(tmp_path_factory.mktemp("new_driver"))
+    return build(tmp_path_factory.mktemp("new_driver"))
 
 
 @pytest.fixture(scope="session")
 def old_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(tmp_path_factory.mktemp("old_driver"), "-DOLD_DRIVER")
-
-
-def read(
-    library: Path, *, fail: str = "", quirk: str = "", count: str = "", python_path: str = ""
-) -> Result:
-    environment = {
-        "PATH": os.environ.get("PATH", ""),
-        "LD_LIBRARY_PATH": str(library),
-        "SHIM_FAIL": fail,
-        "SHIM_QUIRK": quirk,
-        **({"SHIM_COUNT": count} if count else {}),
-        **({"PYTHONPATH": python_path} if python_path else {}),
-    }
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", DUMP],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return Result(json.loads(done.stdout))
+    return build(tmp_path_factory.mktemp("old_driver"), "-DOLD_DRIVER")
 
 
 def test_every_value_of_a_new_driver_is_read(new_driver: Path) -> None:
     result = read(new_driver)
     card = result.devices["00000001:07:00.0"]
     assert {key: card[key].value for key in HEALTHY} == HEALTHY
-    assert set(card) - set(HEALTHY) == {"gpu.driver_model", "gpu.reset_required"}
+    assert set(card) - set(HEALTHY) == {
+        "gpu.driver_model", "gpu.reset_required", "attestation.report", "attestation.certificates",
+    }  # fmt: skip
     assert card["gpu.driver_model"].status == "not-found"
     assert (card["gpu.reset_required"].status, card["gpu.reset_required"].code) == ("failed", 26)
     second = result.devices["00000001:08:00.0"]
     assert second["gpu.module_id"].value == 6
     assert second["gpu.pdi"].value == "0x9abcdef012345671"
     assert {row.ms for row in result.rows} == {1700000000123}
-    assert {row.source for row in result.rows} == {"nvml"}
+    sources = {row.source for row in result.rows if not row.id.startswith("attestation.")}
+    assert sources == {"nvml"}
     assert result.progress[0].startswith("opening NVML")
     assert "reading GPU 2 of 2" in result.progress[-1]
 
@@ -135,6 +62,8 @@ def test_host_claims(new_driver: Path) -> None:
         "driver.cuda_version": "13.2",
         "nvml.version": "13.610.57.04",
         "host.attached_gpu_count": 2,
+        "attestation.mode": "off",
+        "attestation.gpu_capable": True,
     }
     assert host["binding.distribution"].value == "nvidia-ml-py"
     assert host["binding.shadowed"].value is False

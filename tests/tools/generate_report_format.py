@@ -43,7 +43,7 @@ FILES = ("report", "report-set", "challenge")
 def kind(schema: dict[str, Any]) -> str:
     """Name the type of a member in a few words."""
     if "$ref" in schema:
-        return schema["$ref"].rpartition("/")[2]
+        return str(schema["$ref"]).rpartition("/")[2]
     if "const" in schema:
         return f"`{schema['const']}`"
     if "enum" in schema:

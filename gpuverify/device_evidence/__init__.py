@@ -1,0 +1,1 @@
+"""Attestation evidence that NVIDIA's chips sign, from Hopper on: read and verified, offline."""
