@@ -31,6 +31,7 @@ class Stage(enum.Enum):
     CHALLENGE = "challenge"
     CARD = "card"
     EVIDENCE_CLASS = "evidence-class"
+    DEVICE_EVIDENCE = "device-evidence"
     REFERENCE_DATA = "reference-data"
     CHECKS = "checks"
     OPINION = "opinion"
@@ -65,6 +66,7 @@ _MEANINGS = {
     Stage.CHALLENGE: "the report answers the challenge that was set",
     Stage.CARD: "the report is about the card that was expected",
     Stage.EVIDENCE_CLASS: "the signer states that the evidence was collected live",
+    Stage.DEVICE_EVIDENCE: "what the chip itself signed holds",
     Stage.REFERENCE_DATA: "the reference data is not older than was asked for",
     Stage.CHECKS: "the checks are all there, each once",
     Stage.OPINION: "the signer's verdict does not contradict the signer's checks",

@@ -99,6 +99,8 @@ class World:
         now_s: Now, seconds since the Unix epoch (UTC).
         memories: The intake journal, and what this run has seen; asked in this order.
         tsa_roots: PEM certificates of time-stamping authorities that count.
+        device_roots: SHA-256 of the public keys that attestation chains may end in; None for
+            NVIDIA's.
     """
 
     trust: TrustStore
@@ -106,3 +108,4 @@ class World:
     now_s: int
     memories: tuple[Memory, ...] = ()
     tsa_roots: tuple[bytes, ...] = ()
+    device_roots: frozenset[str] | None = None

@@ -43,6 +43,8 @@ def judge(
         world.database,
         selected=selected,
         now_ms=world.now_s * 1000,
+        challenge=None if demands.challenge is None else demands.challenge.nonce,
+        device_roots=world.device_roots,
     )
 
 

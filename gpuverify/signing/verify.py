@@ -16,6 +16,7 @@ from gpuverify.model.report import ReportSet
 from gpuverify.model.verification import Stage, Verification
 from gpuverify.signing import reappraise, stages_beside, stages_purpose, stages_signer
 from gpuverify.signing.stage_book import Book
+from gpuverify.signing.stages_device import check_device_evidence
 from gpuverify.signing.stages_signed import check_signature, open_envelope, read_statement
 
 if TYPE_CHECKING:
@@ -169,6 +170,7 @@ def _for_report(
         and book.run(Stage.CHALLENGE, lambda: purpose.check_challenge(book, demands))
         and book.run(Stage.CARD, card)
         and book.run(Stage.EVIDENCE_CLASS, lambda: purpose.check_class(book, demands))
+        and book.run(Stage.DEVICE_EVIDENCE, lambda: check_device_evidence(book, world))
         and book.run(Stage.REFERENCE_DATA, lambda: purpose.check_reference_data(book, demands))
         and book.run(Stage.CHECKS, lambda: purpose.check_checks(book))
         and book.run(Stage.OPINION, lambda: purpose.check_opinion(book))
@@ -183,7 +185,7 @@ def _for_report(
 
 
 _NOT_FOR_SETS = (
-    Stage.CARD, Stage.EVIDENCE_CLASS, Stage.REFERENCE_DATA, Stage.CHECKS, Stage.OPINION,
+    Stage.CARD, Stage.EVIDENCE_CLASS, Stage.DEVICE_EVIDENCE, Stage.REFERENCE_DATA, Stage.CHECKS, Stage.OPINION,
     Stage.PREVIOUS, Stage.ATTACHMENTS, Stage.COMPARISON,
 )  # fmt: skip
 
