@@ -54,6 +54,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python benchmarks/kernels.py
 	$(BIN)/python benchmarks/signing.py
+	$(BIN)/python benchmarks/device_evidence.py
 
 # Everything that is generated and committed; a test fails where it is not current.
 generate: $(STAMP)
