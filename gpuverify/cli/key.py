@@ -156,18 +156,28 @@ def _agent_rows() -> list[dict[str, object]]:
     metavar="PRINCIPAL",
     help="The line of a trust store or of ssh-keygen -Y, for this name.",
 )
-def export(name: str, form: str, principal: str | None) -> int:
+@click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    type=click.Choice(["seller", "carrier", "intake", "lab", "owner"]),
+    help="With --allowed-signers: in which role; seller by default. Repeatable.",
+)
+def export(name: str, form: str, principal: str | None, roles: tuple[str, ...]) -> int:
     """Print the public half of a key: what a buyer is given.
 
     NAME is a name of the key folder, a file with a public key, or agent: with a comment.
     """
     from gpuverify.cli.output import write_stdout
 
+    if roles and principal is None:
+        raise UsageError("--role goes with --allowed-signers: a bare key has no role")
     public = _public(name)
     if principal is not None:
         from gpuverify.signing.sshsig import NAMESPACE
 
-        line = f'{_principal(principal)} namespaces="{NAMESPACE}" {public.openssh_line()}'
+        spaces = [NAMESPACE, *(f"gpuverify-role-{role}" for role in roles or ("seller",))]
+        line = f'{_principal(principal)} namespaces="{",".join(spaces)}" {public.openssh_line()}'
         write_stdout(line + "\n")
     elif form == "pem":
         write_stdout(public.pem())

@@ -81,8 +81,11 @@ def test_a_key_is_made_listed_and_exported(kind: str, run: Run, passphrase_file:
     assert run("key", "export", "shop").stdout == made.stdout
     assert run("key", "export", "shop", "--ssh").stdout == made.stdout
     assert run("key", "export", "shop", "--pem").stdout == public.pem()
+    lab = run("key", "export", "shop", "--allowed-signers", "a@b", "--role", "lab").stdout
+    assert 'namespaces="gpuverify-report,gpuverify-role-lab"' in lab
+    assert run("key", "export", "shop", "--role", "lab").returncode == 64
     line = run("key", "export", "shop", "--allowed-signers", "sales@shop.example").stdout
-    assert line == (f'sales@shop.example namespaces="gpuverify-report" {public.openssh_line()}\n')
+    assert line == (f'sales@shop.example namespaces="gpuverify-report,gpuverify-role-seller" {public.openssh_line()}\n')
 
 
 def test_nothing_is_overwritten(run: Run) -> None:
