@@ -25,7 +25,7 @@ LIVE = (
     "import dataclasses, gpuverify.cli.gather as gather\n"
     "from gpuverify.collect.replay import replay_case\n"
     "from gpuverify.model.evidence import EvidenceClass\n"
-    "gather.gather = lambda replay, wanted=None: dataclasses.replace(\n"
+    "gather.gather = lambda replay, wanted=None, **_more: dataclasses.replace(\n"
     f"    replay_case({A100!r}), evidence_class=EvidenceClass.LIVE)\n"
 )
 NOTHING = (
@@ -33,10 +33,10 @@ NOTHING = (
     "from gpuverify.model.claims import Claim, ClaimStatus, Source\n"
     "from gpuverify.model.evidence import ClaimSet, Evidence, EvidenceClass\n"
     "told = Claim(id='nvml.session', status=ClaimStatus.{status}, source=Source.NVML)\n"
-    "gather.gather = lambda replay, wanted=None: Evidence(evidence_class=EvidenceClass.LIVE, origin='x',\n"
+    "gather.gather = lambda replay, wanted=None, **_more: Evidence(evidence_class=EvidenceClass.LIVE, origin='x',\n"
     "    tool='x', host=ClaimSet((told,)))\n"
 )
-BROKEN = "import gpuverify.cli.gather as gather\ndef boom(replay, wanted=None):\n    {}\ngather.gather = boom\n"
+BROKEN = "import gpuverify.cli.gather as gather\ndef boom(replay, wanted=None, **_more):\n    {}\ngather.gather = boom\n"
 CHECK = ("check", "--claim", "a100-sxm4-80gb")
 WAYS: dict[str, tuple[int, str, tuple[str, ...]]] = {
     "a live card in order": (0, LIVE, CHECK),

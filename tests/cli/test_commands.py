@@ -204,7 +204,7 @@ import dataclasses
 import gpuverify.cli.gather as g
 from gpuverify.collect.replay import replay_case
 from gpuverify.model.evidence import EvidenceClass
-g.gather = lambda replay, wanted=None: dataclasses.replace(
+g.gather = lambda replay, wanted=None, **_more: dataclasses.replace(
     replay_case("ga100/a100-sxm4-80gb"), evidence_class=EvidenceClass.LIVE, origin="this machine")
 """
 
@@ -300,7 +300,7 @@ import gpuverify.cli.gather as g
 from gpuverify.model.claims import Claim, ClaimStatus, Source
 from gpuverify.model.evidence import ClaimSet, Evidence, EvidenceClass
 claim = Claim(id="nvml.session", status=ClaimStatus.{}, source=Source.NVML, raw_text="said so")
-g.gather = lambda replay, wanted=None: Evidence(
+g.gather = lambda replay, wanted=None, **_more: Evidence(
     evidence_class=EvidenceClass.LIVE, origin="this machine", tool="t", host=ClaimSet((claim,)))
 """
 

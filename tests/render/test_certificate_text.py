@@ -120,7 +120,7 @@ def test_results_have_units_bands_and_limits() -> None:
     assert re.search(r"Memory read +1764\.0 GB/s +1631\.2 to 2140\.9 GB/s +in band", text)
     assert re.search(r"FP32 multiply-adds +63\.6 a clock and SM +54\.4 to 73\.6 +in band", text)
     assert re.search(r"PCIe to the card +25\.9 GB/s +no band on file", text)
-    assert "a value outside accuses nobody by itself" in " ".join(text.split())
+    assert "A value outside accuses nobody by itself" in " ".join(text.split())
     assert "78.500 GiB of 79.186 GiB tested (99.1 %)" in " ".join(text.split())
 
 

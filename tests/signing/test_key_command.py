@@ -85,7 +85,9 @@ def test_a_key_is_made_listed_and_exported(kind: str, run: Run, passphrase_file:
     assert 'namespaces="gpuverify-report,gpuverify-role-lab"' in lab
     assert run("key", "export", "shop", "--role", "lab").returncode == 64
     line = run("key", "export", "shop", "--allowed-signers", "sales@shop.example").stdout
-    assert line == (f'sales@shop.example namespaces="gpuverify-report,gpuverify-role-seller" {public.openssh_line()}\n')
+    assert line == (
+        f'sales@shop.example namespaces="gpuverify-report,gpuverify-role-seller" {public.openssh_line()}\n'
+    )
 
 
 def test_nothing_is_overwritten(run: Run) -> None:
