@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import click
@@ -58,10 +59,16 @@ def new(
 @command.command("show", short_help="Show a challenge, and whether it was answered.")
 @click.argument("file", metavar="FILE")
 @click.option("--journal", metavar="FILE", help="Another journal than your own.")
+@click.option(
+    "--gpu-uuid",
+    metavar="UUID",
+    help="Also print the nonce that this GPU is asked to sign, for NVIDIA's attestation tools.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(
     file: str,
     journal: str | None,
+    gpu_uuid: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
 ) -> int:
     """Show a challenge, whether it has ended, and whether a report here has answered it."""
@@ -74,10 +81,12 @@ def show(
     challenge = read_challenge(file)
     answered = Journal(journal).challenge_use(challenge.nonce)
     over = time.time() > challenge.expires_s
+    attested = None if gpu_uuid is None else _attestation_nonce(challenge.nonce, gpu_uuid)
     document = {
         "schema": "gpuverify/challenge-state/v1",
         "nonce": nonce_text(challenge.nonce),
         "measurement_nonce": measurement_nonce(challenge),
+        "attestation_nonce": attested,
         "issuer": challenge.issuer,
         "order": challenge.order,
         "issued": utc_text(challenge.issued_s),
@@ -93,6 +102,7 @@ def show(
     rows = (
         ("nonce", document["nonce"]),
         ("of measurements", document["measurement_nonce"]),
+        *((("for that GPU", attested),) if attested is not None else ()),
         ("issuer", challenge.issuer or "not said"),
         ("order", challenge.order or "not said"),
         ("made", document["issued"]),
@@ -101,3 +111,21 @@ def show(
     )
     write_stdout("".join(f"{name:<15}  {value}\n" for name, value in rows))
     return 0
+
+
+def _attestation_nonce(nonce: bytes, gpu_uuid: str) -> str:
+    """Return the nonce that one GPU is asked to sign, hex.
+
+    Raises:
+        UsageError: The UUID is none; a nonce over a mistyped one would bind nothing.
+    """
+    from gpuverify.codec.text import printable
+    from gpuverify.errors import UsageError
+    from gpuverify.model.attestation import attestation_nonce
+
+    if not re.fullmatch(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", gpu_uuid):
+        raise UsageError(
+            f"--gpu-uuid {printable(gpu_uuid, 60)}: give it as nvidia-smi -L prints it, GPU-… in"
+            " lower case"
+        )
+    return attestation_nonce(nonce, gpu_uuid).hex()

@@ -94,3 +94,21 @@ def test_what_is_no_challenge(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 65
     assert "gpuverify challenge new" in done.stderr
     assert run("challenge", "show", "absent.json").returncode == 66
+
+
+def test_the_nonce_that_one_gpu_signs(run: Run, tmp_path: Path) -> None:
+    from gpuverify.model.attestation import attestation_nonce
+
+    assert run("challenge", "new", "-o", "c.json").returncode == 0
+    uuid = "GPU-67275d30-83aa-4965-8d1f-a0fe9a2dcfef"
+    wanted = attestation_nonce(read_challenge(tmp_path / "c.json").nonce, uuid).hex()
+    told = json.loads(run("challenge", "show", "c.json", "--gpu-uuid", uuid, "--json").stdout)
+    assert told["attestation_nonce"] == wanted
+    assert wanted in run("challenge", "show", "c.json", "--gpu-uuid", uuid).stdout
+    assert (
+        json.loads(run("challenge", "show", "c.json", "--json").stdout)["attestation_nonce"] is None
+    )
+    for wrong in (uuid.upper(), uuid[4:], uuid + "0"):
+        done = run("challenge", "show", "c.json", "--gpu-uuid", wrong)
+        assert done.returncode == 64
+        assert "nvidia-smi -L" in done.stderr
