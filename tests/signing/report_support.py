@@ -226,9 +226,7 @@ def server_set(
     told = made or terms(signing)
     built = reports(told, case=case)
     payloads = [dump_report(report) for report in built]
-    statement = build_set(
-        list(zip(built, payloads, strict=True)), told, now_s=ISSUED_S + 1
-    )
+    statement = build_set(list(zip(built, payloads, strict=True)), told, now_s=ISSUED_S + 1)
     return (
         statement,
         signing.bundle(dump_set(statement)),

@@ -218,8 +218,12 @@ def test_unknown_times_leave_the_clock_alone() -> None:
 
 
 def test_sets_are_paired_by_identity() -> None:
-    first = [card(gpu__uuid=f"GPU-{n}", gpu__serial=f"16509{n}", gpu__pdi=f"0x{n}") for n in range(8)]
-    second = [later(gpu__uuid=f"GPU-{n}", gpu__serial=f"16509{n}", gpu__pdi=f"0x{n}") for n in range(8)]
+    first = [
+        card(gpu__uuid=f"GPU-{n}", gpu__serial=f"16509{n}", gpu__pdi=f"0x{n}") for n in range(8)
+    ]
+    second = [
+        later(gpu__uuid=f"GPU-{n}", gpu__serial=f"16509{n}", gpu__pdi=f"0x{n}") for n in range(8)
+    ]
     assert [one.exit_code for one in compare_sets(first, second[::-1])] == [0] * 8
     lost = compare_sets(first, second[:7])
     assert [one.exit_code for one in lost] == [0] * 7 + [2]
@@ -232,7 +236,9 @@ def test_every_counter_stands_in_the_table_or_says_why_not() -> None:
     assert len(listed) == len(FACTS)
     assert listed <= set(VOCABULARY)
     for name in VOCABULARY:
-        counter = name.endswith(("_count", "_total")) or name.startswith(("ecc.aggregate", "ecc.vol"))
+        counter = name.endswith(("_count", "_total")) or name.startswith(
+            ("ecc.aggregate", "ecc.vol")
+        )
         counter &= not name.startswith(("host.", "measure."))
         if counter and name not in listed:
             volatile = "ecc.volatile.*" if name.startswith("ecc.volatile.") else name

@@ -287,9 +287,7 @@ def test_a_card_can_be_asked_for_in_a_set() -> None:
 
 def test_the_members_of_a_set_come_from_one_run() -> None:
     evidence = recorded(SERVER)
-    again = replace(
-        dated(replay_case(SERVER), ISSUED_S - 2000), evidence_class=EvidenceClass.LIVE
-    )
+    again = replace(dated(replay_case(SERVER), ISSUED_S - 2000), evidence_class=EvidenceClass.LIVE)
     told = terms()
     mixed = [*reports(told, evidence=evidence)[:4], *reports(told, evidence=again)[4:]]
     payloads = [dump_report(one) for one in mixed]
@@ -305,9 +303,7 @@ def test_the_members_of_a_set_are_signed_by_its_signer() -> None:
     other = Key.new()
     built = reports(terms(), case=SERVER)
     told = [*(dump_report(one) for one in built[:7])]
-    foreign = dump_report(
-        replace(built[7], signer=replace(built[7].signer, keyid=other.keyid))
-    )
+    foreign = dump_report(replace(built[7], signer=replace(built[7].signer, keyid=other.keyid)))
     pairs = list(zip(built, [*told, foreign], strict=True))
     statement = build_set(pairs, terms(), now_s=ISSUED_S + 1)
     documents = [
@@ -335,7 +331,10 @@ def test_an_earlier_report_is_compared_with() -> None:
         payload_sha256=digest,
         relation=Relation.COMPARES_TO,
     )
-    swapped = {"gpu.uuid": "GPU-11111111-2222-4333-8444-555555555555", "gpu.serial": "1650900000077"}
+    swapped = {
+        "gpu.uuid": "GPU-11111111-2222-4333-8444-555555555555",
+        "gpu.serial": "1650900000077",
+    }
 
     def swap(claims: ClaimSet) -> ClaimSet:
         return ClaimSet(
