@@ -17,7 +17,7 @@ _SALE_OPTIONS = (
     click.option(
         "--claim",
         metavar="PRODUCT|FILE",
-        help="What you were sold: a product id, a name, or a TOML file of [[item]]. Exit 0 needs it.",
+        help="What you were sold: product id, name, or a TOML file of [[item]]. Exit 0 needs it.",
     ),
     click.option("--memory", metavar="SIZE", help="Memory label of the product, e.g. 80GB."),
     click.option(
@@ -213,7 +213,7 @@ def _listed(found: itertools.chain[Outcome], form: str) -> int:
     begun = False
     for outcome in found:
         counts[outcome.exit_code] = counts.get(outcome.exit_code, 0) + 1
-        code = min((code, outcome.exit_code), key=lambda c: PRECEDENCE.index(c))
+        code = min((code, outcome.exit_code), key=PRECEDENCE.index)
         if form == "json":
             write_stdout("," if begun else list_head())
         write_stdout(outcome.text)

@@ -163,7 +163,8 @@ def _in_set(verification: Verification) -> bool:
     from gpuverify.model.verification import Stage, StageState
 
     return (
-        verification.report is not None and verification.stage(Stage.SET).state is StageState.DONE
+        verification.report is not None
+        and verification.stage(Stage.SET).state is not StageState.NOT_PERFORMED
     )
 
 

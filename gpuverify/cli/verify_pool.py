@@ -1,4 +1,4 @@
-"""Processes that verify: a few chunks ahead of what is written, in order, and replaced if one dies."""
+"""Processes that verify: a few chunks ahead of what is written, in order, replaced if they die."""
 
 from __future__ import annotations
 
@@ -38,10 +38,8 @@ def laid_out(
     processes: int,
 ) -> Iterator[tuple[Unit, list[Outcome]]]:
     """Verify units here while they are few, then in processes."""
-    number = 0
     rest = iter(units)
-    for unit in rest:
-        number += 1
+    for number, unit in enumerate(rest, 1):
         yield _here(unit, bench, form)
         if number >= SERIAL_UNITS and processes > 1:
             break

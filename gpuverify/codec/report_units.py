@@ -65,10 +65,11 @@ def iter_units(documents: Iterable[tuple[str, Document]]) -> Iterator[tuple[Docu
             unit, home = [document], file
             listed = frozenset(found.decode() for found in _DIGEST.findall(payload))
             continue
-        if unit and len(unit) < MAX_UNIT:
-            if file == home or hashlib.sha256(payload).hexdigest() in listed:
-                unit.append(document)
-                continue
+        if 0 < len(unit) < MAX_UNIT and (
+            file == home or hashlib.sha256(payload).hexdigest() in listed
+        ):
+            unit.append(document)
+            continue
         if unit:
             yield tuple(unit)
             unit = []

@@ -98,7 +98,7 @@ _TABLE: dict[Refusal, tuple[int, str]] = {
 }
 
 
-class Refused(VerificationError):
+class Refused(VerificationError):  # noqa: N818 - what was refused, with its code; not a fault
     """A signed document that is refused, with its stable code.
 
     Attributes:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gpuverify.model.product import Product
-    from gpuverify.model.report import Coverage, Report, StatedItem
+    from gpuverify.model.report import Coverage, Report, StatedItem, Tool
     from gpuverify.model.verdict import DeviceResult
     from gpuverify.model.verification import Verification
 
@@ -288,7 +288,7 @@ def _test_part(report: Report, speaker: str) -> Part:
             value=Cell(text="this card; a set statement names the cards of a lot"),
         ),
         _field("Tool", " ".join(part for part in (tool.name, tool.version) if part)),
-        _field("Ran on", ", ".join(text for text in (tool.python, tool.platform) if text)),
+        _field("Ran on", _ran_on(tool)),
         _field("Tool's SHA-256", tool.files_sha256, mono=True, long=True),
         _field(
             "Reference data",
@@ -309,6 +309,12 @@ def _test_part(report: Report, speaker: str) -> Part:
         *_challenge(report),
     ]
     return Part(id="test", title="The test", speaker=speaker, fields=tuple(fields))
+
+
+def _ran_on(tool: Tool) -> str:
+    """Say what the tool ran on."""
+    parts = (f"Python {tool.python}" if tool.python else "", tool.platform or "")
+    return ", ".join(part for part in parts if part)
 
 
 def _challenge(report: Report) -> list[Field]:

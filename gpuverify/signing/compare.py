@@ -140,7 +140,7 @@ def _judge_order(fact: Fact, before: int, after: int) -> bool | None:
         return None
     if fact.relation is Relation.WITHIN:
         low, high = sorted((before, after))
-        return True if (high - low) * 100 <= high * fact.percent else False
+        return (high - low) * 100 <= high * fact.percent
     return after > before if fact.relation is Relation.NOT_LOWER else after < before
 
 

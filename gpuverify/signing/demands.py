@@ -24,6 +24,9 @@ SKEW_S = 300
 """How far two honest clocks may be apart (five minutes, as Kerberos allows, RFC 4120)."""
 
 
+NOTHING_CLAIMED = SaleClaim()
+
+
 class Memory(Protocol):
     """What was seen before: the intake journal, or what this run has seen so far."""
 
@@ -74,7 +77,7 @@ class Demands:
     """
 
     policy: Policy
-    sale: SaleClaim = SaleClaim()
+    sale: SaleClaim = NOTHING_CLAIMED
     challenge: Challenge | None = None
     serial: str | None = None
     uuid: str | None = None

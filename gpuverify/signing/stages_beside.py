@@ -102,7 +102,8 @@ def _earlier(
     if found.report.issued_s > report.issued_s + SKEW_S:
         raise Refused(
             Refusal.CHAIN,
-            f"the earlier report {name} was issued {utc_text(found.report.issued_s)}, after this one",
+            f"the earlier report {name} was issued after this one"
+            f" ({utc_text(found.report.issued_s)})",
         )
     return found
 
@@ -182,7 +183,8 @@ def _check_file(folder: Path, attachment: Attachment) -> None:
         why = error.strerror or type(error).__name__
         raise Refused(
             Refusal.ATTACHMENT,
-            f"{shown} cannot be read in {printable(str(folder), 200)} ({why}); ask the signer for it",
+            f"{shown} cannot be read in {printable(str(folder), 200)} ({why});"
+            " ask the signer for it",
         ) from None
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):

@@ -46,8 +46,8 @@ def check_age(book: Book, demands: Demands, world: World) -> None:
         raise Refused(
             Refusal.STALE,
             f"{what} {utc_text(moment)}, {age // DAY_S} days ago; at most"
-            f" {demands.max_age_s // DAY_S} were asked for. Ask for a fresh report with a challenge,"
-            " or give --max-age",
+            f" {demands.max_age_s // DAY_S} were asked for; ask for a fresh report with a"
+            " challenge, or give --max-age",
         )
     book.done(Stage.AGE, f"{what} {max(0, age) // DAY_S} days ago")
 

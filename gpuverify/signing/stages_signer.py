@@ -71,7 +71,7 @@ def check_signer(book: Book) -> None:
         given = ", ".join(role.value for role in key.roles) or "none"
         raise Refused(
             Refusal.SIGNER,
-            f"the report is made in the role {statement.role.value}; roles given to the key: {given}",
+            f"the report is made in the role {statement.role.value}; the key was given: {given}",
         )
     book.principal = said.principal
     book.done(Stage.SIGNER, f"{said.principal}, {statement.role.value}")
@@ -183,7 +183,7 @@ def _stamped(book: Book, world: World) -> int:
     for token in envelope.timestamps:
         try:
             moments.append(verify_timestamp(token, envelope.signature, world.tsa_roots))
-        except Refused as error:
+        except Refused as error:  # noqa: PERF203 - at most eight, and one that holds is enough
             refused = error
     if refused is not None and not moments:
         raise refused
@@ -192,7 +192,8 @@ def _stamped(book: Book, world: World) -> int:
     if moment < issued - SKEW_S:
         raise Refused(
             Refusal.TIMESTAMP,
-            f"stamped {utc_text(moment)}, before the report says it was issued ({utc_text(issued)})",
+            f"stamped {utc_text(moment)}, before it was issued by its own words"
+            f" ({utc_text(issued)})",
         )
     if moment > world.now_s + SKEW_S:
         raise Refused(Refusal.TIMESTAMP, f"stamped {utc_text(moment)}, which is in the future")
@@ -223,8 +224,9 @@ def check_key_validity(book: Book, world: World) -> None:
             )
         raise Refused(
             Refusal.KEY_EXPIRED,
-            f"the key was valid until {utc_text(until or 0)}, and the trusted time is {at}; a time"
-            " stamp, or a journal that saw the report before, would show that it was signed in time",
+            f"the key was valid until {utc_text(until or 0)}, and the trusted time is {at}; only a"
+            " time stamp, or a journal that saw the report before, shows that it was signed in"
+            " time",
         )
     revocation = world.trust.revocation(key.public.keyid)
     if revocation is None:

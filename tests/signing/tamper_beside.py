@@ -87,13 +87,13 @@ def pipe(folder: Path) -> None:
     os.mkfifo(folder / "label.jpg")
 
 
-def entry(report: Report, payload: bytes, **more: object) -> Previous:
+def entry(report: Report, payload: bytes, more: dict[str, object] | None = None) -> Previous:
     told: dict[str, object] = {
         "report_id": report.report_id,
         "role": report.role,
         "payload_sha256": digest_of(payload),
         "relation": Relation.COMPARES_TO,
-        **more,
+        **(more or {}),
     }
     return Previous(**told)  # type: ignore[arg-type]
 
@@ -121,7 +121,11 @@ def first() -> tuple[Report, bytes]:
 
 
 def one_named(**more: object) -> Callable[[], tuple[Previous, ...]]:
-    return lambda: (entry(*first(), **more),)
+    def make() -> tuple[Previous, ...]:
+        report, payload = first()
+        return (entry(report, payload, more),)
+
+    return make
 
 
 def cycle(_: Path) -> Try:

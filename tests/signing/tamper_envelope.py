@@ -28,8 +28,8 @@ from report_support import (
     seller_p256,
     seller_payload,
     terms,
-    trusted,
     tree_of,
+    trusted,
     world,
 )
 
@@ -190,10 +190,8 @@ def duplicate_payload(_: Path) -> bytes:
 
 
 def spare_bits(inner: Tree) -> None:
-    for extra in range(3):
-        text = b64(seller_payload() + b" " * extra)
-        if text.endswith("="):
-            break
+    texts = [b64(seller_payload() + b" " * extra) for extra in range(3)]
+    text = next(one for one in texts if one.endswith("="))
     digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
     last = len(text.rstrip("=")) - 1
     inner["payload"] = text[:last] + digits[digits.index(text[last]) + 1] + text[last + 1 :]
@@ -209,7 +207,7 @@ def low_order(_: Path) -> Try:
     return Try(bundle_bytes(seller_payload(), b"\x01" + bytes(63), seller().keyid))
 
 
-def test_key(_: Path) -> Try:
+def key_of_tests(_: Path) -> Try:
     return Try(good(), world=world(trusted(seller(), test=True)))
 
 
@@ -263,7 +261,7 @@ REJECTED: tuple[Row, ...] = (
     ("a page with the envelope inside", "E_FORMAT", page),
     ("a page with two envelopes, one in a comment", "E_FORMAT", two_envelopes),
     ("a PDF", "E_FORMAT", lambda _: b"%PDF-1.7\n" + good()),
-    ("a key of tests, without being asked for", "E_UNKNOWN_KEY", test_key),
+    ("a key of tests, without being asked for", "E_UNKNOWN_KEY", key_of_tests),
     ("a role that the key was not given", "E_SIGNER", lambda _: Try(bundle(payload_of(reports(terms(role=Role.INTAKE))[0])))),
     ("a principal that only looks alike", "E_SIGNER", lambda _: bundle(edited(lambda t: t["predicate"]["signer"].update(principal=SELLER.replace("a", "\u0430"))))),
 )  # fmt: skip

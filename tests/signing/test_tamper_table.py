@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,11 +38,11 @@ def done(made: Try | bytes) -> Verification:
 
 
 @pytest.fixture(params=["fast", "strict"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Read with the fast extra, and as if it were not installed."""
     if request.param == "strict":
         monkeypatch.setattr(report_json, "loads", fast_json.strict_loads)
-    yield request.param
+    return str(request.param)
 
 
 @pytest.mark.parametrize("row", REJECTED, ids=[row[0] for row in REJECTED])

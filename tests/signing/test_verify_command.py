@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -33,7 +34,7 @@ from report_support import (
 
 from gpuverify.codec.evidence_json import dump_evidence
 from gpuverify.model.evidence import Evidence, EvidenceClass
-from gpuverify.model.report import Challenge
+from gpuverify.model.report import Challenge, Previous, Relation, Role
 from gpuverify.signing.challenge import dump_challenge
 from gpuverify.signing.journal import Journal
 
@@ -247,8 +248,6 @@ def test_an_expired_key_counts_where_the_journal_saw_the_report_in_time(buyer: B
     from gpuverify.codec.envelope_json import read_envelope
 
     envelope = read_envelope(good(), "x")
-    import hashlib
-
     fields = {
         "payload_sha256": hashlib.sha256(envelope.payload).hexdigest(),
         "signature_sha256": hashlib.sha256(envelope.signature).hexdigest(),
@@ -260,7 +259,7 @@ def test_an_expired_key_counts_where_the_journal_saw_the_report_in_time(buyer: B
 
 
 def _compact(seconds: int) -> str:
-    from gpuverify.codec.allowed_signers import compact_text
+    from gpuverify.codec.utc_time import compact_text
 
     return compact_text(seconds)
 
@@ -332,6 +331,36 @@ def _timeless(text: str) -> list[Any]:
         if row["key"]:
             row["key"].pop("trusted_time")
     return rows
+
+
+def test_an_earlier_report_is_compared_with(buyer: Buyer) -> None:
+    first = buyer.put("1.json", good())
+    named = Previous(
+        report_id=seller_report().report_id,
+        role=Role.SELLER,
+        payload_sha256=hashlib.sha256(seller_payload()).hexdigest(),
+        relation=Relation.COMPARES_TO,
+    )
+    told = terms(previous=(named,))
+    second = reports(told, evidence=later_evidence(), issued_s=BASE_S + 960)[0]
+    two = buyer.put("2.json", seller().bundle(payload_of(second)))
+    words = ("verify", two, "--claim", "a100-sxm4-80gb")
+    shown = buyer.document(*words, "--previous", first, code=0)
+    assert [one["answer"] for one in shown["comparisons"]] == ["same card, same state"]
+    alone = buyer.document(*words, code=0)
+    assert any("--previous" in warning for warning in alone["warnings"])
+    other = seller().bundle(payload_of(replace(seller_report(), remarks=("edited",))))
+    tree = buyer.document(*words, "--previous", buyer.put("3.json", other), code=4)
+    assert tree["refusal"]["code"] == "E_CHAIN"
+    broken = buyer.run(*words, "--previous", buyer.put("4.json", good()[:-9]))
+    assert broken.returncode == 65
+
+
+def test_a_set_that_is_refused_says_so_in_its_reports(buyer: Buyer) -> None:
+    _, head, members = server_set()
+    lost = buyer.put("lost.jsonl", head + b"".join(members[1:]))
+    done = buyer.run("verify", lost, "--claim", "a100-sxm4-80gb", "--record")
+    assert done.stdout.count("the set that it came with is refused (E_SET)") == 7
 
 
 # compare

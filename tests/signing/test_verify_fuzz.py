@@ -221,6 +221,11 @@ def test_p256_mutants_of_the_signature_are_refused() -> None:
         assert verify_envelope(data, "x", demands(), world()).refusal is Refusal.SIGNATURE
 
 
+def seeds() -> tuple[bytes, ...]:
+    """What a coverage-guided fuzzer begins with."""
+    return (*envelopes(), seller_payload())
+
+
 def fuzz_one(data: bytes) -> None:
     """For a coverage-guided fuzzer: one input, taken as a file and as a payload.
 
