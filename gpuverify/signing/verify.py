@@ -177,7 +177,8 @@ def _for_report(
 
 
 _NOT_FOR_SETS = (
-    Stage.CARD, Stage.EVIDENCE_CLASS, Stage.DEVICE_EVIDENCE, Stage.REFERENCE_DATA, Stage.CHECKS, Stage.OPINION,
+    Stage.CARD, Stage.EVIDENCE_CLASS, Stage.DEVICE_EVIDENCE, Stage.REFERENCE_DATA, Stage.CHECKS,
+    Stage.OPINION,
     Stage.PREVIOUS, Stage.ATTACHMENTS, Stage.COMPARISON,
 )  # fmt: skip
 
