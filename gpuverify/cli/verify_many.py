@@ -143,7 +143,7 @@ def _settle(outcome: Outcome, unit: Unit, memory: RunMemory, known: Bench, form:
 
 def _again(outcome: Outcome, unit: Unit, known: Bench, form: str) -> Outcome:
     """Verify a document once more, now that it is known to contradict an earlier one."""
-    found = verify_and_lay_out(unit, known, form)
+    found = verify_and_lay_out(unit, known, form, whole=bool(outcome.whole))
     return next((one for one in found if one.origin == outcome.origin), outcome)
 
 

@@ -61,15 +61,19 @@ class Outcome:
     error: GpuverifyError | None = None
 
 
-def verify_and_lay_out(unit: Unit, bench: Bench, form: str) -> list[Outcome]:
+def verify_and_lay_out(
+    unit: Unit, bench: Bench, form: str, *, whole: bool = False
+) -> list[Outcome]:
     """Verify one unit and lay it out; whatever goes wrong is an outcome too.
 
     Args:
         unit: One document, or a set with its reports.
         bench: What is asked and known.
         form: text, verbose, json or jsonl.
+        whole: Whether it may be the only document, and is wanted as a certificate too.
     """
-    found = guarded(lambda: _lay_out(unit, verify_unit(unit, bench), form))
+    whole = whole and len(unit) == 1 and form in ("text", "verbose")
+    found = guarded(lambda: _lay_out(unit, verify_unit(unit, bench), form, whole=whole))
     if isinstance(found, Failure):
         if found.exit_code == INTERRUPTED:
             raise KeyboardInterrupt
@@ -77,16 +81,16 @@ def verify_and_lay_out(unit: Unit, bench: Bench, form: str) -> list[Outcome]:
     return found
 
 
-def _lay_out(unit: Unit, verifications: tuple[Verification, ...], form: str) -> list[Outcome]:
+def _lay_out(
+    unit: Unit, verifications: tuple[Verification, ...], form: str, *, whole: bool
+) -> list[Outcome]:
     """Lay out the verifications of one unit."""
     return [
         Outcome(
             origin=one.origin,
             exit_code=one.exit_code,
             text=_text(one, form),
-            whole=_certificate(one, verbose=form == "verbose")
-            if form in ("text", "verbose")
-            else "",
+            whole=_certificate(one, verbose=form == "verbose") if whole else "",
             sighting=_sighting(one, data),
         )
         for one, (_, data) in zip(verifications, unit, strict=False)
@@ -162,10 +166,8 @@ def _in_set(verification: Verification) -> bool:
     """Whether a report answers a challenge through its set."""
     from gpuverify.model.verification import Stage, StageState
 
-    return (
-        verification.report is not None
-        and verification.stage(Stage.SET).state is not StageState.NOT_PERFORMED
-    )
+    alone = verification.stage(Stage.SET).state is StageState.NOT_PERFORMED
+    return verification.report is not None and not alone
 
 
 def unread(error: GpuverifyError, form: str) -> Outcome:

@@ -40,17 +40,19 @@ def laid_out(
     """Verify units here while they are few, then in processes."""
     rest = iter(units)
     for number, unit in enumerate(rest, 1):
-        yield _here(unit, bench, form)
+        yield _here(unit, bench, form, whole=number == 1)
         if number >= SERIAL_UNITS and processes > 1:
             break
     yield from _pooled(rest, asked, bench, form, processes)
 
 
-def _here(unit: Unit | GpuverifyError, bench: Bench, form: str) -> tuple[Unit, list[Outcome]]:
+def _here(
+    unit: Unit | GpuverifyError, bench: Bench, form: str, *, whole: bool = False
+) -> tuple[Unit, list[Outcome]]:
     """Verify one unit in this process."""
     if isinstance(unit, GpuverifyError):
         return (), [unread(unit, form)]
-    return unit, verify_and_lay_out(unit, bench, form)
+    return unit, verify_and_lay_out(unit, bench, form, whole=whole)
 
 
 def _chunks(units: Iterator[Unit | GpuverifyError]) -> Iterator[list[Unit | GpuverifyError]]:
