@@ -66,6 +66,8 @@ corpus: $(STAMP)
 
 fuzz: $(STAMP)
 	GPUVERIFY_FUZZ_SECONDS=$${GPUVERIFY_FUZZ_SECONDS:-600} $(BIN)/pytest -q tests -k fuzz
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]' && \
+	  GPUVERIFY_FUZZ_SECONDS=$${GPUVERIFY_FUZZ_SECONDS:-600} $(BIN)/python tests/tools/fuzz_reports.py
 
 clean:
 	rm -rf $(VENV) .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage*
