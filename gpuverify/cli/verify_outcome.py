@@ -116,7 +116,7 @@ def _certificate(verification: Verification, *, verbose: bool) -> str:
     from gpuverify.render.certificate_text import certificate_text
     from gpuverify.render.style import standard_style
 
-    return certificate_text(verification, standard_style(sys.stdout), verbose=verbose)
+    return certificate_text(verification, standard_style(sys.stdout), verbose=verbose, answer=True)
 
 
 def _line(verification: Verification) -> str:

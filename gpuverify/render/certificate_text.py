@@ -28,13 +28,20 @@ _NARROWEST_COLUMN = 12
 _BAR = 24
 
 
-def certificate_text(verification: Verification, style: Style, *, verbose: bool = False) -> str:
+_WHOLE_ONLY = frozenset({"coverage", "test", "counters", "verification"})
+"""Parts that an answer leaves out, and the certificate holds. A refusal keeps its stages."""
+
+
+def certificate_text(
+    verification: Verification, style: Style, *, verbose: bool = False, answer: bool = False
+) -> str:
     """Lay out what came of one signed document.
 
     Args:
         verification: What came of it.
         style: Colour and width.
         verbose: Whether every check, row and reading is shown.
+        answer: Whether only what answers the reader's question is shown, for `verify`.
 
     Returns:
         Lines with a newline at the end of each.
@@ -42,13 +49,18 @@ def certificate_text(verification: Verification, style: Style, *, verbose: bool 
     certificate = certificate_of(verification)
     lines = _head(certificate, style)
     named: set[str] = set()
+    brief = answer and not verbose and verification.refusal is None
     for part in certificate.parts:
+        if brief and part.id in _WHOLE_ONLY:
+            continue
         if verbose or not part.long:
             speaker = _SAME_KEY if part.speaker in named else part.speaker
             if part.speaker.startswith(STATED_BY):
                 named.add(part.speaker)
             lines += ["", *_part(part, speaker, style, verbose=verbose)]
-    if not verbose and any(part.long for part in certificate.parts):
+    if brief:
+        lines += ["", *style.wrap("gpuverify show prints the whole certificate, -v all of it here")]
+    elif not verbose and any(part.long for part in certificate.parts):
         lines += ["", *style.wrap("-v lists every check and every reading")]
     if certificate.end:
         lines += ["", *style.wrap(certificate.end)]
