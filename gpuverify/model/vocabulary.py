@@ -70,7 +70,7 @@ _DEVICE: tuple[tuple[str, type, str], ...] = (
     ("gpu.board_part_number", _STR, "board part number, e.g. 692-2G506-0210-002"),
     ("gpu.gpu_part_number", _STR, "GPU part number, e.g. 20B2-895-A1"),
     ("gpu.fru_part_number", _STR, "FRU part number"),
-    ("gpu.vbios_version", _STR, "VBIOS version, upper case"),
+    ("gpu.vbios_version", _STR, "VBIOS version"),
     ("gpu.module_id", _INT, "slot on the baseboard"),
     ("gpu.core_count", _INT, "FP32 lanes as the driver counts them"),
     ("gpu.persistence_mode", _BOOL, "persistence mode on"),

@@ -41,9 +41,31 @@ def _title(number: int, origin: str, style: Style) -> list[str]:
     return style.wrap(printable(origin, 200), first=style.paint(f"GPU {number}: ", "strong"))
 
 
+def products_of(identity: SignedIdentity) -> tuple[str, ...]:
+    """Return the products on file with this board project and SKU, and this chip SKU.
+
+    Args:
+        identity: What was signed.
+
+    Returns:
+        Product ids; empty where the two together are not on file.
+    """
+    from gpuverify.refdb import Database
+
+    database = Database.open()
+    found = []
+    for name in database.holders("inforom.sku", identity.inforom_sku):
+        chips = {str(one.value) for one in database.product(name).get("gpu.chip_sku")}
+        if not chips or any(chip.endswith(f"-{identity.chip_sku}") for chip in chips):
+            found.append(name)
+    return tuple(found)
+
+
 def _identity_rows(identity: SignedIdentity) -> list[tuple[str, str]]:
     """Label what was signed about chip and board."""
+    products = ", ".join(products_of(identity))
     return [
+        ("product", products or "not on file for this board and chip SKU"),
         ("board", f"{identity.inforom_sku}{_modifier(identity.project_sku_modifier)}"),
         ("chip SKU", f"{identity.chip_sku}{_modifier(identity.chip_sku_modifier)}"),
         ("VBIOS", f"{identity.vbios_version} (manifest {identity.manifest})"),
@@ -176,6 +198,7 @@ def _identity_document(identity: SignedIdentity) -> dict[str, object]:
         "driver_version": identity.driver_version,
         "firmware_id": identity.firmware_id or None,
         "manifest": identity.manifest,
+        "products": list(products_of(identity)),
     }
 
 

@@ -72,7 +72,7 @@ def test_show_lists_everything_and_verifies_nothing(run: Run, one: Path) -> None
     words = " ".join(done.stdout.split())
     for part in (
         "nothing is verified here", "board G520.0200", "chip SKU 885", "96.00.A5.00.01",
-        "G520_0200_885_9600A50001", "driver 590.12", "0x48b02d0011223344", "protected PCIe off",
+        "product h100-sxm5-80gb", "G520_0200_885_9600A50001", "driver 590.12", "0x48b02d0011223344", "protected PCIe off",
         "measurements 3", "T100 A01 GSP FMC LF", "Test Device Identity CA", "9999-12-31",
         "firmware id, 48 bytes", "Not checked offline: revocation",
     ):  # fmt: skip
@@ -235,3 +235,15 @@ def test_what_cannot_be_placed_is_64(run: Run, tmp_path: Path, two: Path) -> Non
     several = run("appraise", str(two), str(two), "--device-evidence", str(two))
     assert several.returncode == 64
     assert "goes with one FILE" in several.stderr
+
+
+def test_the_public_samples_name_their_products(run: Run, samples: Path) -> None:
+    pair = ("--chain", str(samples / "hopperCertChain.txt"))
+    for words, product in (
+        ((str(samples / "hopper_evidence.json"),), "h100-sxm5-80gb"),
+        ((str(samples / "hopperAttestationReport.txt"), *pair), "h100-pcie-80gb"),
+    ):
+        done = run("device-evidence", "verify", *words, "--json")
+        assert done.returncode == 3, done.stderr
+        (device,) = json.loads(done.stdout)["devices"]
+        assert device["signed"]["products"] == [product]
