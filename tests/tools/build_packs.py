@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib.util
+import locale
 import re
 import subprocess
 import sys
@@ -154,6 +155,8 @@ def compile_source(nvrtc: Path, texts: Mapping[str, str], name: str, architectur
         _texts(headers),
     )
     options = [f"--gpu-architecture={architecture}", "--std=c++14", "--fmad=false"]
+    # The compiler sets the process's locale to "C" and leaves it there.
+    spoken = locale.setlocale(locale.LC_ALL)
     try:
         if library.nvrtcCompileProgram(program, len(options), _texts(options)) != 0:
             library.nvrtcGetProgramLogSize(program, ctypes.byref(size))
@@ -165,6 +168,7 @@ def compile_source(nvrtc: Path, texts: Mapping[str, str], name: str, architectur
         library.nvrtcGetPTX(program, ptx)
     finally:
         library.nvrtcDestroyProgram(ctypes.byref(program))
+        locale.setlocale(locale.LC_ALL, spoken)
     return ptx.value.decode("ascii")
 
 
