@@ -147,7 +147,7 @@ def _with_claims(
     roots: frozenset[str] | None,
 ) -> DeviceEvidence:
     """Return one device with its `signed.*` claims and without others' of that name."""
-    kept = tuple(claim for claim in device.claims if not claim.id.startswith(PREFIX))
+    kept = tuple([claim for claim in device.claims.claims if not claim.id.startswith(PREFIX)])
     try:
         raw = attestation_of(device)
         if raw is None:

@@ -125,11 +125,11 @@ def group_gaps(
     and one of them at the basis wanted. A rule that was not run, or a group of which nothing
     applies although nothing was decided, settles nothing.
     """
-    group_of = _groups(tuple(rules))
+    group_of, left_out = _groups(tuple(rules)), frozenset(optional)
     by_group: dict[Group | None, list[Finding]] = {group: [] for group in groups}
     for finding in findings:
         found = by_group.get(group_of.get(finding.rule))
-        if found is not None and finding.rule not in optional:
+        if found is not None and finding.rule not in left_out:
             found.append(finding)
     gaps = []
     for group, basis in groups.items():
@@ -288,9 +288,10 @@ def device_result(
 
 def _not_examined(findings: Sequence[Finding], policy: Policy) -> tuple[str, ...]:
     """List the optional rules that could not be decided."""
+    optional = frozenset(policy.optional_rules)
     undecided = [f.rule for f in findings if f.outcome is Outcome.INCONCLUSIVE]
-    missed = dict.fromkeys(rule for rule in undecided if rule in policy.optional_rules)
+    missed = dict.fromkeys([rule for rule in undecided if rule in optional])
     if not missed:
         return ()
-    decided = {finding.rule for finding in findings if finding.outcome.conclusive}
+    decided = {f.rule for f in findings if f.rule in missed and f.outcome.conclusive}
     return tuple(rule for rule in missed if rule not in decided)

@@ -9,7 +9,9 @@ nothing is read from them.
 from __future__ import annotations
 
 import binascii
+import functools
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gpuverify.codec.text import printable
@@ -275,12 +277,33 @@ def _base64(text: str, name: str, origin: str) -> bytes:
             if b"+" in raw or b"/" in raw:
                 raise binascii.Error("two alphabets")
             standard = raw.replace(b"-", b"+").replace(b"_", b"/")
-        data = binascii.a2b_base64(standard)
+        data = _base64_decoder()(standard)
         if binascii.b2a_base64(data, newline=False) != standard:
             raise binascii.Error("not the one encoding")
     except (binascii.Error, UnicodeEncodeError):
         _refuse(Refusal.ENVELOPE, origin, f"{name} is not proper base64")
     return data
+
+
+@functools.lru_cache(maxsize=1)
+def _base64_decoder() -> Callable[[bytes], bytes]:
+    """Return what decodes standard base64: msgspec takes a third of the time, where it is there.
+
+    Neither is relied on to refuse: the caller writes the bytes again and compares.
+    """
+    try:
+        import msgspec
+    except ImportError:
+        return binascii.a2b_base64
+
+    def decode(text: bytes) -> bytes:
+        """Decode, or raise what `binascii` does."""
+        try:
+            return msgspec.convert(text.decode("ascii"), bytes)
+        except msgspec.ValidationError:
+            raise binascii.Error("not base64") from None
+
+    return decode
 
 
 def _encoded(data: bytes) -> str:

@@ -88,7 +88,9 @@ def dump_evidence(evidence: Evidence) -> bytes:
         ]
     )
     time = "null" if evidence.collected_ms is None else f"{evidence.collected_ms:d}"
-    stated = strict_json.canonical([[key, words] for key, words in evidence.stated]).decode()
+    stated = "[]"
+    if evidence.stated:
+        stated = strict_json.canonical([[key, words] for key, words in evidence.stated]).decode()
     return (
         f'{{"collected_ms":{time},"devices":[{devices}],"host":[{_claims_text(evidence.host)}],'
         f'"origin":{_quote(evidence.origin)},"schema":"{SCHEMA}","stated":{stated},'

@@ -130,7 +130,12 @@ def read_claims(
         elif status is not ClaimStatus.OK or type(value) is not kind or "decimal" in tree:
             raise fail(number, f"{claim_id}: the value does not go with the id or the status")
         call, code, text, time = get("call", ""), get("raw_code"), get("raw_text"), get("time_ms")
-        if not _extras_fit(call, code, text, time):
+        if (
+            type(call) is not str
+            or (code is not None and type(code) is not int)
+            or (text is not None and type(text) is not str)
+            or (time is not None and type(time) is not int)
+        ):
             raise fail(number, f"{claim_id}: call, raw_code, raw_text or time_ms of a wrong type")
         add(_make_claim(claim_id, status, value, source, call, code, text, time))
     for name in sorted(set().union(*items) - CLAIM_KEYS):
@@ -151,16 +156,6 @@ def _note_unknown(
     if claim_id in PART_OF:
         raise fail(number, f"{claim_id} belongs into {PART_OF[claim_id]}, not into {part}")
     unknown(claim_id)
-
-
-def _extras_fit(call: object, code: object, text: object, time: object) -> bool:
-    """Whether the optional members are of their types."""
-    return (
-        type(call) is str
-        and (code is None or type(code) is int)
-        and (text is None or type(text) is str)
-        and (time is None or type(time) is int)
-    )
 
 
 def _absent(

@@ -19,6 +19,8 @@ VERSION = re.compile(r"(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0,5})\.(0|[1-9][0-9]{0
 REFDB_VERSION = re.compile(r"[0-9]{4}\.[0-9]{2}\.[0-9]{2}(?:\.[0-9]{1,4})?")
 WORD = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 
+_ONLY_STRINGS: frozenset[type] = frozenset({str})
+
 MAX_IGNORED = 100
 """Most unknown members that are listed."""
 
@@ -84,8 +86,9 @@ class Node:
         """
         if type(tree) is not dict:
             raise book.fail(path, "has to be an object")
-        for name in sorted(tree.keys() - known):
-            book.ignore(path, name)
+        if not tree.keys() <= known:
+            for name in sorted(tree.keys() - known):
+                book.ignore(path, name)
         self._tree: dict[str, Any] = tree
         self._book = book
         self.path = path
@@ -143,7 +146,7 @@ class Node:
             Refused: E_SCHEMA.
         """
         items = self.items(name, needed=needed)
-        if any(type(item) is not str for item in items):
+        if not _ONLY_STRINGS.issuperset(map(type, items)):
             raise self.fail(name, "has to be an array of strings")
         return tuple(items)
 

@@ -341,7 +341,7 @@ def _coverage(node: Node) -> Coverage:
         not_covered=inner.texts("notCovered"),
     )
     kinds = [*coverage.covered, *coverage.under_covered, *coverage.not_covered]
-    if len(set(kinds)) != len(kinds) or not all(WORD.fullmatch(kind) for kind in kinds):
+    if len(set(kinds)) != len(kinds) or not all(map(_is_word, kinds)):
         raise node.fail("coverage", "each kind of fraud has an id and stands once")
     return coverage
 

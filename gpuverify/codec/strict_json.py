@@ -122,6 +122,11 @@ def loads(data: bytes | str, origin: str) -> Any:
     return tree
 
 
+_CANONICAL = json.JSONEncoder(
+    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
+)
+
+
 def canonical(tree: object) -> bytes:
     """Write a tree in one way only: sorted keys, no blanks, UTF-8, no line end.
 
@@ -131,6 +136,4 @@ def canonical(tree: object) -> bytes:
     Returns:
         The bytes to digest, sign or store.
     """
-    return json.dumps(
-        tree, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-    ).encode("utf-8")
+    return _CANONICAL.encode(tree).encode("utf-8")

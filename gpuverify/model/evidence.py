@@ -58,8 +58,11 @@ class ClaimSet:
             others = index.get(claim.id)
             if others is None:
                 index[claim.id] = (claim,)
-            elif any(other.source is claim.source for other in others):
-                repeated = True
+                continue
+            for other in others:
+                if other.source is claim.source:
+                    repeated = True
+                    break
             else:
                 index[claim.id] = (*others, claim)
         object.__setattr__(self, "_index", index)

@@ -145,9 +145,11 @@ def finding(
 
 def absent(rule: Rule, *claims: Claim, remedy: str = "", code_id: str = "no-value") -> Finding:
     """Build the inconclusive finding for absent claims, each with its own reason."""
-    return kept_absent(
-        rule, code_id, remedy, tuple([(claim.source, claim.id, claim.status) for claim in claims])
-    )
+    if len(claims) == 1:
+        (claim,) = claims
+        return kept_absent(rule, code_id, remedy, ((claim.source, claim.id, claim.status),))
+    missing = tuple([(claim.source, claim.id, claim.status) for claim in claims])
+    return kept_absent(rule, code_id, remedy, missing)
 
 
 def driver_of(subject: Subject) -> int | None:

@@ -26,6 +26,7 @@ _ALIAS = re.compile(
 )
 _ID_FIELDS = ("pci.device_id", "pci.subsystem_vendor_id", "pci.subsystem_device_id")
 _COMPARED = ("pci.vendor_id", *_ID_FIELDS)
+_ATTRIBUTES = {name: name.replace("pci.", "pci.attribute.") for name in _COMPARED}
 
 
 def _alias_ids(claim: Claim) -> dict[str, int]:
@@ -38,13 +39,18 @@ def _alias_ids(claim: Claim) -> dict[str, int]:
 
 def _speakers(subject: Subject) -> list[tuple[str, Claim, dict[str, int]]]:
     """Return every speaker of PCI ids beside the configuration space, with what it says."""
-    found: list[tuple[str, Claim, dict[str, int]]] = []
-    for source in (Source.NVML, Source.NVIDIA_SMI, Source.PROCFS, Source.CUDA):
-        claims = {name: subject.device.claims.get(name, source) for name in _COMPARED}
-        ids = {n: v for n, c in claims.items() if (v := number(c)) is not None}
-        if ids:
-            found.append((SPEAKERS[source], claims["pci.device_id"], ids))
-    attributes = {n: subject.read(n.replace("pci.", "pci.attribute.")) for n in _COMPARED}
+    claims = subject.device.claims
+    spoken: dict[Source, dict[str, int]] = {}
+    for name in _COMPARED:
+        for claim in claims.all(name):
+            if (value := number(claim)) is not None:
+                spoken.setdefault(claim.source, {})[name] = value
+    found: list[tuple[str, Claim, dict[str, int]]] = [
+        (SPEAKERS[source], claims.get("pci.device_id", source), spoken[source])
+        for source in (Source.NVML, Source.NVIDIA_SMI, Source.PROCFS, Source.CUDA)
+        if source in spoken
+    ]
+    attributes = {n: subject.read(name) for n, name in _ATTRIBUTES.items()}
     ids = {n: v for n, c in attributes.items() if (v := number(c)) is not None}
     if ids:
         found.append(("the kernel's attribute file", attributes["pci.device_id"], ids))
@@ -61,7 +67,7 @@ def _unasked(subject: Subject) -> list[Claim]:
     their silence is no agreement.
     """
     claims = [subject.device.claims.get(name, Source.NVML) for name in _ID_FIELDS]
-    claims += [subject.read(name.replace("pci.", "pci.attribute.")) for name in _ID_FIELDS]
+    claims += [subject.read(_ATTRIBUTES[name]) for name in _ID_FIELDS]
     claims.append(subject.read("pci.attribute.modalias"))
     return [claim for claim in claims if claim.status is ClaimStatus.NOT_ASKED]
 

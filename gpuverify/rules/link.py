@@ -187,9 +187,9 @@ def _check_pcie(subject: Subject) -> Iterator[Finding]:
     if product is None:
         yield finding(rule, "no-product")
         return
-    judged = False
+    judged, generation = False, _device_generation(subject)
     for what, field, claim in (
-        ("generation", "pci.link_generation_max", _device_generation(subject)),
+        ("generation", "pci.link_generation_max", generation),
         ("lanes", "pci.link_width_max", subject.read("pci.link_width_max", Source.PCI_CONFIG)),
     ):
         seen = _count(claim)
@@ -207,7 +207,6 @@ def _check_pcie(subject: Subject) -> Iterator[Finding]:
             claims=cite(claim),
             reference=cite_reference(own),
         )
-    generation = _device_generation(subject)
     if not judged and generation.ok:
         yield finding(
             rule,

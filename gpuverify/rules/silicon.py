@@ -227,8 +227,11 @@ def _current_bar1(subject: Subject, product: Product) -> Finding:
     if size > max(sizes):
         code = "other-product-in-log" if subject.imported else "other-product"
     # A larger sister in a small host shows this size too: only the largest of all tells.
-    sisters = [v.value for n in subject.neighbours for v in n.get("pci.bar1_mib")]
-    tells = code == "own-value" and all(isinstance(v, int) and v <= size for v in sisters)
+    tells = code == "own-value" and all(
+        isinstance(v.value, int) and v.value <= size
+        for n in subject.neighbours
+        for v in n.get("pci.bar1_mib")
+    )
     return finding(
         rule,
         code,

@@ -205,12 +205,19 @@ def _differences(report: Report, own: DeviceResult, demands: Demands) -> Iterato
 
 def _rule_differences(report: Report, own: DeviceResult) -> Iterator[str]:
     """Say which checks accuse here and not there, or the reverse."""
+    said_there = {(check.rule, check.outcome) for check in report.checks}
+    said_here = {(finding.rule, finding.outcome) for finding in own.findings}
+    differing = {rule for rule, _ in said_there ^ said_here}
+    if not differing:
+        return
     theirs: dict[str, set[Outcome]] = {}
     for check in report.checks:
-        theirs.setdefault(check.rule, set()).add(check.outcome)
+        if check.rule in differing:
+            theirs.setdefault(check.rule, set()).add(check.outcome)
     ours: dict[str, set[Outcome]] = {}
     for finding in own.findings:
-        ours.setdefault(finding.rule, set()).add(finding.outcome)
+        if finding.rule in differing:
+            ours.setdefault(finding.rule, set()).add(finding.outcome)
     told = 0
     for rule, found in ours.items():
         said = theirs.get(rule)

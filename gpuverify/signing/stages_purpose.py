@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from gpuverify.codec.text import printable
@@ -279,8 +280,8 @@ def check_checks(book: Book) -> None:
             f"{len(missing)} checks are left out, such as {missing[0]}; a check that could not be"
             " done is listed with its reason",
         )
-    rules = [check.rule for check in checks]
-    several = {rule for rule in named if rules.count(rule) > 1} if len(rules) > len(named) else ()
+    times = Counter([check.rule for check in checks])
+    several = {rule for rule, count in times.items() if count > 1}
     for check in checks:
         if check.rule not in several:
             continue
