@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from gpuverify.codec.portable_json import DECODER, OddError
 from gpuverify.codec.text import printable
 from gpuverify.model.envelope import Envelope, EnvelopeForm
 from gpuverify.model.refusal import Refusal, Refused
@@ -37,7 +38,6 @@ MAX_KEYID_CHARS = 512
 MAX_TIMESTAMPS = 8
 """Most time stamps in one bundle; each costs more to check than everything else together."""
 
-_MAX_INT_DIGITS = 16
 _GIVE = "give the report file itself (a Sigstore bundle or a DSSE envelope)"
 
 # What people hand over instead, by its first bytes.
@@ -80,45 +80,6 @@ def read_envelope(data: bytes, origin: str) -> Envelope:
     return _dsse(tree, origin, EnvelopeForm.DSSE, ())
 
 
-class _RefusedError(ValueError):
-    """Something that the JSON decoder came across; carries its code."""
-
-    def __init__(self, refusal: Refusal, reason: str) -> None:
-        self.refusal = refusal
-        super().__init__(reason)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object, refusing a member that stands twice."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _RefusedError(Refusal.DUPKEY, f"member {printable(twice, 60)!r} stands twice")
-    return result
-
-
-def _integer(text: str) -> int:
-    """Read an integer that every JSON reader reads alike."""
-    if len(text) > _MAX_INT_DIGITS + 1 or not -(2**53) < (value := int(text)) < 2**53:
-        raise _RefusedError(Refusal.JSON, f"number {text[:30]} is beyond 2^53")
-    return value
-
-
-def _no_float(text: str) -> float:
-    """Refuse a float."""
-    raise _RefusedError(Refusal.JSON, f"number {text[:30]} is not an integer")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object,
-    parse_int=_integer,
-    parse_float=_no_float,
-    parse_constant=_no_float,
-    strict=True,
-)
-
-
 def _tree(data: bytes, origin: str) -> dict[str, Any]:
     """Decode the JSON object of an envelope."""
     start = data[:64].lstrip()
@@ -134,12 +95,12 @@ def _tree(data: bytes, origin: str) -> dict[str, Any]:
     if text.startswith("\ufeff"):
         _refuse(Refusal.JSON, origin, "starts with a byte order mark; save it without")
     try:
-        tree = _DECODER.decode(text)
+        tree = DECODER.decode(text)
     except json.JSONDecodeError as error:
         _refuse(
             Refusal.JSON, origin, f"malformed or truncated JSON ({error.msg}, line {error.lineno})"
         )
-    except _RefusedError as error:
+    except OddError as error:
         _refuse(error.refusal, origin, str(error))
     except RecursionError:
         _refuse(Refusal.LIMIT, origin, f"nested deeper than {MAX_DEPTH}")

@@ -15,12 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from gpuverify.codec.portable_json import DECODER, OddError
 from gpuverify.codec.report_text import surely_clean, tree_fault
 from gpuverify.codec.text import printable
 from gpuverify.model.refusal import Refusal, Refused
-
-MAX_INTEGER = 2**53 - 1
-"""Largest magnitude of a number: what every JSON reader reads exactly (RFC 8259, section 6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +93,14 @@ def strict_loads(data: bytes, origin: str, limits: JsonLimits = PAYLOAD_LIMITS) 
     if _deeper_than(text, limits.depth):
         _refuse(Refusal.LIMIT, origin, f"nested deeper than {limits.depth}")
     try:
-        tree = _DECODER.decode(text)
+        tree = DECODER.decode(text)
     except json.JSONDecodeError as error:
         _refuse(
             Refusal.JSON,
             origin,
             f"malformed, truncated or followed by other text ({error.msg}, byte {error.pos})",
         )
-    except _OddError as error:
+    except OddError as error:
         _refuse(error.refusal, origin, str(error))
     fault = tree_fault(tree, limits.string_chars)
     if fault is not None:
@@ -130,44 +128,6 @@ def _deeper_than(text: str, depth: int) -> bool:
             level -= 1
     return False
 
-
-class _OddError(ValueError):
-    """Something that plain JSON allows and we do not, with its code."""
-
-    def __init__(self, refusal: Refusal, reason: str) -> None:
-        self.refusal = refusal
-        super().__init__(reason)
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object, refusing a member that stands twice."""
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _OddError(Refusal.DUPKEY, f"member {printable(twice, 60)!r} stands twice")
-    return result
-
-
-def _integer(text: str) -> int:
-    """Read an integer that every reader reads alike."""
-    if len(text) > 17 or not -MAX_INTEGER <= (value := int(text)) <= MAX_INTEGER:
-        raise _OddError(Refusal.JSON, f"the number {text[:30]} is beyond 2^53 - 1")
-    return value
-
-
-def _no_float(text: str) -> float:
-    """Refuse a float: every quantity is an integer in its smallest unit."""
-    raise _OddError(Refusal.JSON, f"the number {text[:30]} is not an integer")
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object,
-    parse_int=_integer,
-    parse_float=_no_float,
-    parse_constant=_no_float,
-    strict=True,
-)
 
 # Ways to see at C speed that a document without a backslash keeps the limits. Where one of them
 # is in doubt, the strict path looks closely.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from gpuverify.codec.fast_json import MAX_INTEGER
+from gpuverify.codec.portable_json import MAX_INTEGER
 from gpuverify.codec.slots import maker
 from gpuverify.model.claims import Claim, ClaimStatus, Source
 from gpuverify.model.vocabulary import VOCABULARY, Scope
