@@ -96,10 +96,10 @@ def overall(
 ) -> tuple[Verdict, Verdict | None]:
     """Return the verdict over everything, and what it would be on live evidence if that differs."""
     sold = [device for device in devices if device.in_sale]
-    verdict = worst([*(device.verdict for device in sold), batch.verdict])
+    verdict = worst([*[device.verdict for device in sold], batch.verdict])
     would_be = worst(
         [
-            *(device.would_be or device.verdict for device in sold),
+            *[device.would_be or device.verdict for device in sold],
             batch.would_be or batch.verdict,
         ]
     )

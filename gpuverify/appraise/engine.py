@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import functools
+from collections.abc import Callable, Iterable
 
 from gpuverify.appraise import batch as batch_
 from gpuverify.appraise.device_signed import with_signed_claims
-from gpuverify.appraise.exit_codes import exit_code
+from gpuverify.appraise.exit_codes import code_for
 from gpuverify.appraise.sale_match import assign
 from gpuverify.appraise.verdict import device_result
-from gpuverify.codec.evidence_json import evidence_sha256
 from gpuverify.model.evidence import Evidence
 from gpuverify.model.finding import Finding, Rule
 from gpuverify.model.policy import Policy
@@ -53,31 +52,32 @@ def appraise(
     """
     judged = with_signed_claims(evidence, now_ms=now_ms, challenge=challenge, roots=device_roots)
     subjects = _subjects(judged, sale, policy, database, selected, now_ms)
-    device_rules = tuple(rule for rule in rules if rule.check is not None)
+    claimed = bool(sale.items)
     devices = tuple(
-        device_result(subject, _run(device_rules, subject), policy, rules, claimed=bool(sale.items))
-        for subject in subjects
-        if selected is None or subject.device.index in selected
+        [
+            device_result(subject, _run(rules, subject), policy, rules, claimed=claimed)
+            for subject in subjects
+            if selected is None or subject.device.index in selected
+        ]
     )
     batch = _batch(judged, sale, policy, subjects, devices, selected, rules)
     devices = batch_.carry_over(devices, batch)
     verdict, would_be = batch_.overall(devices, batch)
-    result = Result(
+    return Result(
         origin=evidence.origin,
         evidence_class=evidence.evidence_class,
-        evidence_sha256=evidence_sha256(evidence),
+        evidence=evidence,
         policy_name=policy.name,
         policy_sha256=policy.sha256,
         refdb_version=database.version,
         refdb_sha256=database.sha256,
-        claimed=bool(sale.items),
+        claimed=claimed,
         verdict=verdict,
         would_be=would_be,
-        exit_code=0,
+        exit_code=code_for(verdict, would_be, devices, policy),
         devices=devices,
         batch=batch,
     )
-    return replace(result, exit_code=exit_code(result, policy))
 
 
 def _subjects(
@@ -110,12 +110,25 @@ def _subjects(
     return tuple(subjects)
 
 
-def _run(rules: Iterable[Rule], subject: Subject) -> tuple[Finding, ...]:
+@functools.lru_cache(maxsize=16)
+def _device_checks(rules: tuple[Rule, ...]) -> tuple[Callable[[Subject], Iterable[Finding]], ...]:
+    """Return the checks of one device, in rule order."""
+    return tuple(rule.check for rule in rules if rule.check is not None)
+
+
+@functools.lru_cache(maxsize=16)
+def _batch_checks(
+    rules: tuple[Rule, ...],
+) -> tuple[Callable[[BatchSubject], Iterable[Finding]], ...]:
+    """Return the checks over all devices, in rule order."""
+    return tuple(rule.batch_check for rule in rules if rule.batch_check is not None)
+
+
+def _run(rules: tuple[Rule, ...], subject: Subject) -> tuple[Finding, ...]:
     """Run the device rules in their order."""
     findings: list[Finding] = []
-    for rule in rules:
-        if rule.check is not None:
-            findings.extend(rule.check(subject))
+    for check in _device_checks(rules):
+        findings += check(subject)
     return tuple(findings)
 
 
@@ -138,7 +151,6 @@ def _batch(
         thresholds=policy.thresholds,
     )
     findings: list[Finding] = []
-    for rule in rules:
-        if rule.batch_check is not None:
-            findings.extend(rule.batch_check(subject))
+    for check in _batch_checks(rules):
+        findings += check(subject)
     return batch_.batch_result(subject, tuple(findings), devices, policy, rules)

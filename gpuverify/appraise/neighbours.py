@@ -191,7 +191,7 @@ def exclusions(
     for neighbour in neighbours:
         if sold.id in neighbour.sold_as:
             continue
-        best = next((finding for finding in passed if excludes(finding, neighbour)), None)
+        best = _strongest(passed, neighbour)
         wanted = required_basis(sold, neighbour, policy)
         enough = best is not None and best.basis.at_least(wanted)
         result.append(
@@ -203,6 +203,14 @@ def exclusions(
             )
         )
     return tuple(result)
+
+
+def _strongest(passed: Sequence[Finding], neighbour: Product) -> Finding | None:
+    """Return the first finding that rules a neighbour out."""
+    for finding in passed:
+        if excludes(finding, neighbour):
+            return finding
+    return None
 
 
 def assurance(neighbours: Sequence[Neighbour], findings: Sequence[Finding]) -> Basis:

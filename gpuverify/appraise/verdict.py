@@ -49,9 +49,7 @@ def contradictions(
     Condition and configuration never do: damaged is not counterfeit.
     """
     mismatch, suspect = [], []
-    for finding in findings:
-        if finding.outcome not in _ACCUSING:
-            continue
+    for finding in [one for one in findings if one.outcome in _ACCUSING]:
         axis = finding.axis
         if axis is Axis.HISTORY and not _history_counts(sale):
             continue
@@ -113,6 +111,18 @@ def required_groups(policy: Policy, sale: SaleItem | None) -> dict[Group, Basis]
     return groups
 
 
+@functools.lru_cache(maxsize=64)
+def _asked(
+    rules: tuple[Rule, ...], groups: tuple[Group, ...], optional: tuple[str, ...]
+) -> Mapping[str, Group]:
+    """Return the group of each rule that settles a required one, by the rule's id."""
+    return {
+        rule: group
+        for rule, group in _groups(rules).items()
+        if group in groups and rule not in optional
+    }
+
+
 def group_gaps(
     groups: dict[Group, Basis],
     findings: Sequence[Finding],
@@ -125,12 +135,12 @@ def group_gaps(
     and one of them at the basis wanted. A rule that was not run, or a group of which nothing
     applies although nothing was decided, settles nothing.
     """
-    group_of, left_out = _groups(tuple(rules)), frozenset(optional)
-    by_group: dict[Group | None, list[Finding]] = {group: [] for group in groups}
+    asked = _asked(tuple(rules), tuple(groups), tuple(optional))
+    by_group: dict[Group, list[Finding]] = {group: [] for group in groups}
     for finding in findings:
-        found = by_group.get(group_of.get(finding.rule))
-        if found is not None and finding.rule not in left_out:
-            found.append(finding)
+        asking = asked.get(finding.rule)
+        if asking is not None:
+            by_group[asking].append(finding)
     gaps = []
     for group, basis in groups.items():
         found = by_group[group]
@@ -138,7 +148,7 @@ def group_gaps(
         open_ = [f for f in applying if f.outcome is Outcome.INCONCLUSIVE]
         if open_:
             gaps.append(f"{group.value}: {open_[0].message}")
-        elif applying and not any(finding.basis.at_least(basis) for finding in applying):
+        elif applying and max([f.basis.rank for f in applying]) < basis.rank:
             gaps.append(f"{group.value}: nothing was seen at the basis {basis.value}")
         elif not found:
             gaps.append(f"{group.value}: nothing was examined")
@@ -164,13 +174,14 @@ def _caps(
     if sold is not None:
         by_id = {product.id: product for product in subject.neighbours}
         for neighbour in neighbours:
+            if not neighbour.needs:  # ruled out, as surely as the policy wants
+                continue
             wanted = required_basis(sold, by_id[neighbour.product], policy)
-            if neighbour.basis is None or not neighbour.basis.at_least(wanted):
-                reasons.append(
-                    f"cannot tell {sold.id} from {neighbour.product} by what was seen"
-                    f"{f' at the basis {wanted.value}' if neighbour.basis else ''};"
-                    f" needs {neighbour.needs}"
-                )
+            reasons.append(
+                f"cannot tell {sold.id} from {neighbour.product} by what was seen"
+                f"{f' at the basis {wanted.value}' if neighbour.basis else ''};"
+                f" needs {neighbour.needs}"
+            )
     groups = required_groups(policy, subject.sale)
     gaps = group_gaps(groups, findings, rules, policy.optional_rules)
     reasons += gaps
@@ -198,17 +209,14 @@ def _condition(
     findings: Sequence[Finding], rules: Sequence[Rule]
 ) -> tuple[ConditionState, int, int]:
     """Sum up the condition axis: state, rules decided, rules that apply."""
-    group_of = _groups(tuple(rules))
+    counted = _asked(tuple(rules), (Group.CONDITION,), ())
     mine = [f for f in findings if f.axis is Axis.CONDITION]
-    known = {
-        f.rule
-        for f in mine
-        if f.outcome is not Outcome.NOT_APPLICABLE and group_of.get(f.rule) is Group.CONDITION
-    }
-    done = {f.rule for f in mine if f.rule in known and f.outcome.conclusive}
-    if any(f.defective for f in mine):
+    applying = [f for f in mine if f.outcome is not Outcome.NOT_APPLICABLE and f.rule in counted]
+    known = {f.rule for f in applying}
+    done = {f.rule for f in applying if f.outcome.conclusive}
+    if [f for f in mine if f.defective]:
         state = ConditionState.DEFECTIVE
-    elif any(f.outcome in (Outcome.WARN, Outcome.FAIL) for f in mine):
+    elif [f for f in mine if f.outcome in _ACCUSING]:
         state = ConditionState.ATTENTION
     else:
         state = ConditionState.NO_FAULT_SEEN if done else ConditionState.UNKNOWN
@@ -217,12 +225,14 @@ def _condition(
 
 def _history(findings: Sequence[Finding]) -> HistoryState:
     """Sum up the history axis."""
-    if any(finding.used for finding in findings):
-        return HistoryState.USED
-    mine = [finding for finding in findings if finding.axis is Axis.HISTORY]
-    if any(finding.outcome.conclusive for finding in mine):
-        return HistoryState.NO_RECORD
-    return HistoryState.UNKNOWN
+    telling = [
+        finding.used
+        for finding in findings
+        if finding.used or (finding.axis is Axis.HISTORY and finding.outcome.conclusive)
+    ]
+    if not telling:
+        return HistoryState.UNKNOWN
+    return HistoryState.USED if any(telling) else HistoryState.NO_RECORD
 
 
 def device_result(
@@ -260,11 +270,11 @@ def device_result(
     if mismatch and suspect:
         reasons += [finding.message for finding in suspect]
     state, done, known = _condition(findings, rules)
-    group_of = _groups(tuple(rules))
+    of_capacity = _asked(tuple(rules), (Group.CAPACITY,), ())
     capacity = [
         finding.basis
         for finding in findings
-        if finding.outcome is Outcome.PASS and group_of.get(finding.rule) is Group.CAPACITY
+        if finding.outcome is Outcome.PASS and finding.rule in of_capacity
     ]
     return DeviceResult(
         device=subject.device,
@@ -288,10 +298,9 @@ def device_result(
 
 def _not_examined(findings: Sequence[Finding], policy: Policy) -> tuple[str, ...]:
     """List the optional rules that could not be decided."""
-    optional = frozenset(policy.optional_rules)
-    undecided = [f.rule for f in findings if f.outcome is Outcome.INCONCLUSIVE]
-    missed = dict.fromkeys([rule for rule in undecided if rule in optional])
-    if not missed:
+    undecided = {f.rule: None for f in findings if f.outcome is Outcome.INCONCLUSIVE}
+    optional = set(undecided).intersection(policy.optional_rules)
+    if not optional:
         return ()
-    decided = {f.rule for f in findings if f.rule in missed and f.outcome.conclusive}
-    return tuple(rule for rule in missed if rule not in decided)
+    decided = {f.rule for f in findings if f.rule in optional and f.outcome.conclusive}
+    return tuple([rule for rule in undecided if rule in optional and rule not in decided])

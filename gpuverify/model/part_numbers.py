@@ -114,6 +114,7 @@ def parse_inforom_image(text: str) -> InforomImage | None:
 
 
 @functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=256)
 def driver_branch(version: str) -> int | None:
     """Return the branch of a driver version (`550` of `550.54.14`), None if it has none.
 

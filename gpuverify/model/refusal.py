@@ -50,6 +50,9 @@ class Refusal(enum.Enum):
     SET = "E_SET"
     CHAIN = "E_CHAIN"
 
+    # As for `claims.ClaimStatus`: members are singletons.
+    __hash__ = object.__hash__
+
     @property
     def exit_code(self) -> int:
         """The documented exit code: 65, or 4 where only the purpose does not fit."""

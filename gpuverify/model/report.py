@@ -51,6 +51,9 @@ class Role(enum.Enum):
     LAB = "lab"
     OWNER = "owner"
 
+    # As for `claims.ClaimStatus`: members are singletons.
+    __hash__ = object.__hash__
+
 
 class Clock(enum.Enum):
     """How far the clock that the times were read from can be trusted, as the signer states it."""

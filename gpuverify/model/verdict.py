@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from gpuverify.model.claims import Basis
-from gpuverify.model.evidence import DeviceEvidence, EvidenceClass
+from gpuverify.model.evidence import DeviceEvidence, Evidence, EvidenceClass
 from gpuverify.model.finding import Finding
 from gpuverify.model.product import Recognition
 from gpuverify.model.sale import SaleItem
@@ -20,6 +20,9 @@ class Verdict(enum.Enum):
     MISMATCH = "mismatch"
     UNVERIFIED = "unverified"
 
+    # As for `claims.ClaimStatus`: members are singletons.
+    __hash__ = object.__hash__
+
 
 class ConditionState(enum.Enum):
     """What was seen of the card's condition; silence is not soundness."""
@@ -29,6 +32,9 @@ class ConditionState(enum.Enum):
     DEFECTIVE = "defective"
     UNKNOWN = "unknown"
 
+    # As for `claims.ClaimStatus`: members are singletons.
+    __hash__ = object.__hash__
+
 
 class HistoryState(enum.Enum):
     """What was seen of the card's history."""
@@ -36,6 +42,9 @@ class HistoryState(enum.Enum):
     NO_RECORD = "no-record"
     USED = "used"
     UNKNOWN = "unknown"
+
+    # As for `claims.ClaimStatus`: members are singletons.
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +124,7 @@ class Result:
     Attributes:
         origin: What was read.
         evidence_class: How it reached us.
-        evidence_sha256: Digest of the canonical evidence document.
+        evidence: What was judged, as it reached us. Whoever prints its digest computes it then.
         policy_name: Policy.
         policy_sha256: Its digest.
         refdb_version: Version of the reference data.
@@ -130,7 +139,7 @@ class Result:
 
     origin: str
     evidence_class: EvidenceClass
-    evidence_sha256: str
+    evidence: Evidence
     policy_name: str
     policy_sha256: str
     refdb_version: str

@@ -43,6 +43,9 @@ class Stage(enum.Enum):
     APPRAISAL = "appraisal"
     COMPARISON = "comparison"
 
+    # As for `claims.ClaimStatus`: members are singletons.
+    __hash__ = object.__hash__
+
     @property
     def meaning(self) -> str:
         """What the stage looks at, in a few words."""
@@ -88,6 +91,9 @@ class StageState(enum.Enum):
     WARNING = "warning"
     # Nothing asked for it, or an earlier stage ended the verification.
     NOT_PERFORMED = "not-performed"
+
+    # As for `claims.ClaimStatus`: members are singletons.
+    __hash__ = object.__hash__
 
 
 class TimeSource(enum.Enum):

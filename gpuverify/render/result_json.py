@@ -13,6 +13,7 @@ from json.encoder import encode_basestring_ascii
 from typing import TYPE_CHECKING
 
 from gpuverify import __version__
+from gpuverify.codec.evidence_json import evidence_sha256
 
 if TYPE_CHECKING:
     from gpuverify.model.finding import Finding
@@ -78,7 +79,7 @@ def result_document(result: Result) -> Document:
         "policy": {"name": result.policy_name, "sha256": result.policy_sha256},
         "evidence": {
             "class": result.evidence_class.value,
-            "sha256": result.evidence_sha256,
+            "sha256": evidence_sha256(result.evidence),
             "origin": result.origin,
         },
         "verdict": result.verdict.value,

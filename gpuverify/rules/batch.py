@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from gpuverify.model.bus_id import normal_bus_id
 from gpuverify.model.claims import Claim
 from gpuverify.model.evidence import EvidenceClass
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
@@ -14,21 +13,6 @@ from gpuverify.rules.compare import NO_VALUE, basis_of, cite, finding, says, som
 from gpuverify.rules.condition import count
 
 NO_DEVICE = Code(id="no-device", outcome=Outcome.INCONCLUSIVE, text="The read-out holds no device.")
-
-
-def cards_of(batch: BatchSubject) -> list[Subject]:
-    """Return the subjects that are cards, each bus id once: a card read twice is one card."""
-    seen: set[str] = set()
-    cards = []
-    for subject in batch.subjects:
-        bus = subject.value("pci.bus_id")
-        place = normal_bus_id(bus) if isinstance(bus, str) else None
-        if subject.value("mig.is_slice") is True or (place is not None and place in seen):
-            continue
-        if place is not None:
-            seen.add(place)
-        cards.append(subject)
-    return cards
 
 
 def _all_distinct(rule: Rule, claims: list[Claim], masked: list[Claim], what: str) -> Finding:
@@ -63,7 +47,7 @@ def _groups(
 
 def _check_unique(batch: BatchSubject) -> Iterator[Finding]:
     """Find a UUID or PDI that stands on two bus ids."""
-    rule, cards = UNIQUE, cards_of(batch)
+    rule, cards = UNIQUE, batch.cards
     if not cards:
         yield finding(rule, "no-device")
         return
@@ -148,12 +132,12 @@ def _numbered(batch: BatchSubject, card: Subject) -> bool:
 
 def _check_serials(batch: BatchSubject) -> Iterator[Finding]:
     """Find a serial number on more GPUs than a board holds."""
-    rule, cards = SERIALS, cards_of(batch)
+    rule, cards = SERIALS, batch.cards
     if not cards:
         yield finding(rule, "no-device")
         return
     # A display card beside those sold, or a consumer board, carries no number to compare.
-    cards = [card for card in cards if _numbered(batch, card)]
+    cards = tuple([card for card in cards if _numbered(batch, card)])
     if not cards:
         yield finding(rule, "no-serials")
         return
@@ -229,7 +213,7 @@ SERIALS = Rule(
 def _check_complete(batch: BatchSubject) -> Iterator[Finding]:
     """Find GPUs of the host that were not appraised."""
     rule, attached = COMPLETE, batch.host.read("host.attached_gpu_count")
-    on_bus, cards = batch.host.read("host.pci_gpu_count"), cards_of(batch)
+    on_bus, cards = batch.host.read("host.pci_gpu_count"), batch.cards
     if not batch.subjects:
         yield finding(rule, "no-device")
         return
@@ -325,12 +309,13 @@ _SISTER_FIELDS = ("gpu.board_part_number", "gpu.vbios_version", "inforom.image_v
 def _check_sisters(batch: BatchSubject) -> Iterator[Finding]:
     """Remark on differences between cards of one product."""
     rule, groups = SISTERS, {}  # type: Rule, dict[str, list[Subject]]
-    for card in cards_of(batch):
+    for card in batch.cards:
         if card.product is not None:
             groups.setdefault(card.product.id, []).append(card)
     mixed = [
         f"{field} of {cards[0].product.name if cards[0].product else ''}"
         for cards in groups.values()
+        if len(cards) > 1
         for field in _SISTER_FIELDS
         if len({card.value(field) for card in cards} - {None}) > 1
     ]

@@ -11,11 +11,10 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source, Value
+from gpuverify.model.claims import Basis, Claim, Source, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
-from gpuverify.model.part_numbers import driver_branch
-from gpuverify.model.product import Product, ProductKey, ReferenceValue
-from gpuverify.model.subject import Subject, accepted
+from gpuverify.model.product import Product, ReferenceValue
+from gpuverify.model.subject import ReferenceKey, Subject, accepted
 from gpuverify.model.vocabulary import VOCABULARY
 from gpuverify.rules.kept import (
     SOURCE_BASIS,
@@ -92,13 +91,22 @@ def says(claim: Claim, shown: str | None = None) -> str:
     Returns:
         For example "NVML reports 1215 MHz".
     """
-    spec = VOCABULARY.get(claim.id)
-    text = shown if shown is not None else show(claim.value, spec.unit if spec else "")
-    return f"{SPEAKERS[claim.source]} reports {text}"
+    if shown is None:
+        return _said(claim.source, claim.id, claim.value)
+    return f"{SPEAKERS[claim.source]} reports {shown}"
+
+
+@functools.lru_cache(maxsize=4096, typed=True)  # 1 and True are equal, and are not the same
+def _said(source: Source, claim_id: str, value: Value | None) -> str:
+    """Return a value with its speaker and the unit of its vocabulary entry."""
+    spec = VOCABULARY.get(claim_id)
+    return f"{SPEAKERS[source]} reports {show(value, spec.unit if spec else '')}"
 
 
 def basis_of(*claims: Claim) -> Basis:
     """Return the weakest basis of the speakers, REPORTED where there is none."""
+    if len(claims) == 1:
+        return SOURCE_BASIS[claims[0].source]
     return weakest_basis({claim.source for claim in claims})
 
 
@@ -154,19 +162,12 @@ def absent(rule: Rule, *claims: Claim, remedy: str = "", code_id: str = "no-valu
 
 def driver_of(subject: Subject) -> int | None:
     """Return the driver branch, None where it is not known."""
-    version = subject.host_value("driver.version")
-    return driver_branch(version) if isinstance(version, str) else None
+    return subject.driver_branch
 
 
 def ecc_of(subject: Subject) -> bool | None:
-    """Return whether ECC is on, None where it is not known.
-
-    A card that answers "not supported" has no ECC on; a read that was not made says nothing.
-    """
-    claim = subject.read("ecc.mode_current")
-    if claim.ok:
-        return bool(claim.value)
-    return False if claim.status is ClaimStatus.NOT_SUPPORTED else None
+    """Return whether ECC is on, None where it is not known."""
+    return subject.ecc
 
 
 def fits(value: ReferenceValue, *, driver: int | None, ecc: bool | None) -> bool:
@@ -180,29 +181,13 @@ def fits(value: ReferenceValue, *, driver: int | None, ecc: bool | None) -> bool
 
 def own_values(subject: Subject, field: str) -> tuple[ReferenceValue, ...]:
     """Return the product's values of a field that hold for this driver and ECC mode."""
-    return _fitting(*_keys(subject), field, _setting_of(subject))
-
-
-_Setting = tuple[int | None, bool | None]
-
-
-def _keys(subject: Subject) -> tuple[ProductKey | None, ProductKey | None]:
-    """Return the keys of the product compared with and of the one recognised."""
-    product, board = subject.product, subject.recognition.product
-    return product.key if product else None, board.key if board else None
-
-
-def _setting_of(subject: Subject) -> _Setting:
-    """Return the driver branch and the ECC mode, on which some values depend."""
-    return driver_of(subject), ecc_of(subject)
+    return _fitting(subject.reference_key, field)
 
 
 @functools.lru_cache(maxsize=4096)
-def _fitting(
-    sold: ProductKey | None, board: ProductKey | None, field: str, setting: _Setting
-) -> tuple[ReferenceValue, ...]:
+def _fitting(key: ReferenceKey, field: str) -> tuple[ReferenceValue, ...]:
     """Return the values that fit the product, this driver and this ECC mode."""
-    driver, ecc = setting
+    sold, board, driver, ecc = key
     values = accepted(sold.product, board.product if board else None, field) if sold else ()
     return tuple(value for value in values if fits(value, driver=driver, ecc=ecc))
 
@@ -435,8 +420,8 @@ def compare_value(
     """
     cited = cite(*claims)
     own, expected, matched, reference = _against_own(
-        *_keys(subject), field, _setting_of(subject), value, unit, tolerance_percent
-    )  # fmt: skip
+        subject.reference_key, field, value, unit, tolerance_percent
+    )
     if not own:
         return finding(rule, "no-reference", observed=said, expected=name_of(subject), claims=cited)
     if matched:
@@ -473,17 +458,11 @@ def compare_value(
 _Against = tuple[tuple[ReferenceValue, ...], str, tuple[ReferenceValue, ...], tuple[str, ...]]
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096, typed=True)  # 1 and True are equal, and are not the same
 def _against_own(
-    sold: ProductKey | None,
-    board: ProductKey | None,
-    field: str,
-    setting: _Setting,
-    value: Value,
-    unit: str,
-    tolerance_percent: int,
+    key: ReferenceKey, field: str, value: Value, unit: str, tolerance_percent: int
 ) -> _Against:
     """Return the product's own values, as text, those that match, and what is to be cited."""
-    own = _fitting(sold, board, field, setting)
+    own = _fitting(key, field)
     matched = tuple(v for v in own if _matches(value, v, tolerance_percent))
     return own, values_text(own, unit), matched, cite_reference(matched or own)

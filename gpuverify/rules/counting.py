@@ -8,7 +8,7 @@ from gpuverify.model.evidence import EvidenceClass
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.sale import SaleItem
 from gpuverify.model.subject import BatchSubject, Subject
-from gpuverify.rules.batch import NO_DEVICE, cards_of
+from gpuverify.rules.batch import NO_DEVICE
 from gpuverify.rules.board import good_serial
 from gpuverify.rules.compare import basis_of, cite, finding
 from gpuverify.rules.condition import count
@@ -17,7 +17,7 @@ from gpuverify.rules.condition import count
 def _incomplete(batch: BatchSubject) -> bool:
     """Whether the read-out shows fewer devices than the driver counts."""
     attached = count(batch.host.read("host.attached_gpu_count"))
-    return attached is not None and attached > len(cards_of(batch))
+    return attached is not None and attached > len(batch.cards)
 
 
 def _boards(item: SaleItem, cards: Sequence[Subject]) -> tuple[int, int]:
@@ -54,7 +54,7 @@ def _count_code(batch: BatchSubject, item: SaleItem, whole: int, rest: int) -> s
 
 def _check_count(batch: BatchSubject) -> Iterator[Finding]:
     """Compare the boards seen with the boards sold."""
-    rule, cards = COUNT, cards_of(batch)
+    rule, cards = COUNT, batch.cards
     if not batch.items:
         yield finding(rule, "not-claimed")
         return

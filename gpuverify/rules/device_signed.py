@@ -18,7 +18,6 @@ from gpuverify.model.part_numbers import (
     parse_inforom_image,
 )
 from gpuverify.model.subject import BatchSubject, Subject
-from gpuverify.rules.batch import cards_of
 from gpuverify.rules.compare import (
     NO_PRODUCT,
     NO_VALUE,
@@ -414,7 +413,7 @@ IDENTIFIER = Rule(
 def _check_clone(batch: BatchSubject) -> Iterator[Finding]:
     """Find one chip's certificate under two UUIDs."""
     rule = CLONE
-    cards = [card for card in cards_of(batch) if is_verified(card)]
+    cards = [card for card in batch.cards if is_verified(card)]
     if not cards:
         yield finding(rule, "none-signed")
         return
@@ -435,7 +434,7 @@ def _check_clone(batch: BatchSubject) -> Iterator[Finding]:
             claims=cite(*claims),
         )
     if not shared:
-        yield finding(rule, "distinct", observed=f"{len(cards)} of {len(cards_of(batch))} cards")
+        yield finding(rule, "distinct", observed=f"{len(cards)} of {len(batch.cards)} cards")
 
 
 CLONE = Rule(

@@ -205,6 +205,10 @@ def _differences(report: Report, own: DeviceResult, demands: Demands) -> Iterato
 
 def _rule_differences(report: Report, own: DeviceResult) -> Iterator[str]:
     """Say which checks accuse here and not there, or the reverse."""
+    if [one.outcome for one in report.checks] == [one.outcome for one in own.findings] and (
+        [one.rule for one in report.checks] == [one.rule for one in own.findings]
+    ):
+        return
     said_there = {(check.rule, check.outcome) for check in report.checks}
     said_here = {(finding.rule, finding.outcome) for finding in own.findings}
     differing = {rule for rule, _ in said_there ^ said_here}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
 NOT_REACHED = "not reached"
 _STAGES = tuple(Stage)
+
+
+@functools.lru_cache(maxsize=1024)
+def _kept(stage: Stage, state: StageState, note: str) -> StageResult:
+    """Return how a stage ended; most of them end in the same words for each report of a lot."""
+    return StageResult(stage=stage, state=state, note=note)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +90,7 @@ class Book:
             stage: Which.
             note: What was seen, one line.
         """
-        self.results[stage] = StageResult(stage=stage, state=StageState.DONE, note=note)
+        self.results[stage] = _kept(stage, StageState.DONE, note)
 
     def passed_over(self, stage: Stage, note: str) -> None:
         """Note that a stage had nothing to do.
@@ -92,7 +99,7 @@ class Book:
             stage: Which.
             note: Why.
         """
-        self.results[stage] = StageResult(stage=stage, state=StageState.NOT_PERFORMED, note=note)
+        self.results[stage] = _kept(stage, StageState.NOT_PERFORMED, note)
 
     def warn(self, stage: Stage, note: str) -> None:
         """Note something odd that is no refusal.
@@ -101,7 +108,7 @@ class Book:
             stage: Which.
             note: What.
         """
-        self.results[stage] = StageResult(stage=stage, state=StageState.WARNING, note=note)
+        self.results[stage] = _kept(stage, StageState.WARNING, note)
         self.warnings.append(note)
 
     def refuse(self, stage: Stage, refused: Refused) -> None:
@@ -111,9 +118,7 @@ class Book:
             stage: Which stage refused.
             refused: Why.
         """
-        self.results[stage] = StageResult(
-            stage=stage, state=StageState.REFUSED, note=refused.reason
-        )
+        self.results[stage] = _kept(stage, StageState.REFUSED, refused.reason)
         self.refusal = refused.refusal
         self.message = str(refused)
 

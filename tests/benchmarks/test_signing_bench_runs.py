@@ -32,7 +32,7 @@ def test_it_prints_its_ratios(
     spec.loader.exec_module(module)
     module.main(["--rounds", "1", "--reports", "2", "--many", "60", "--workers", "2"])
     printed = capsys.readouterr().out
-    assert len(re.findall(r"whole, to a generic client's check +\d+\.\d x +budget", printed)) == 2
+    assert len(re.findall(r"whole, to the signature alone +\d+\.\d x +budget", printed)) == 2
     assert re.search(r"all stages but the appraisal +\d+/s +goal 1000/s", printed)
     assert re.search(r"rows that came back +60", printed)
     assert re.search(r"peak memory, second half +\d+ KiB", printed)

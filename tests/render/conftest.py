@@ -151,7 +151,9 @@ def result(devices: tuple[DeviceResult, ...], **changes: object) -> Result:
     made = Result(
         origin="this machine",
         evidence_class=EvidenceClass.LIVE,
-        evidence_sha256="e1" * 32,
+        evidence=Evidence(
+            evidence_class=EvidenceClass.LIVE, origin="this machine", tool="gpuverify 0.1.0"
+        ),
         policy_name="standard",
         policy_sha256="a7" * 32,
         refdb_version="2026.11",
