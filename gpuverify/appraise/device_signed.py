@@ -19,8 +19,10 @@ from gpuverify.model.attestation import (
 )
 from gpuverify.model.claims import Claim, ClaimStatus, Source, Value
 from gpuverify.model.evidence import ClaimSet, DeviceEvidence, Evidence, EvidenceClass
+from gpuverify.model.vocabulary import VOCABULARY
 
 PREFIX = "signed."
+_SIGNED_IDS = tuple(name for name in VOCABULARY if name.startswith(PREFIX))
 _CALL = "attestation report"
 
 
@@ -147,11 +149,14 @@ def _with_claims(
     roots: frozenset[str] | None,
 ) -> DeviceEvidence:
     """Return one device with its `signed.*` claims and without others' of that name."""
-    kept = tuple([claim for claim in device.claims.claims if not claim.id.startswith(PREFIX)])
+    brought = [name for name in _SIGNED_IDS if device.claims.all(name)]
+    kept = device.claims.claims
+    if brought:
+        kept = tuple([claim for claim in kept if not claim.id.startswith(PREFIX)])
     try:
         raw = attestation_of(device)
         if raw is None:
-            if len(kept) == len(device.claims):
+            if not brought:
                 return device
             return DeviceEvidence(index=device.index, claims=ClaimSet(kept))
         nonce = expected_nonce(device, evidence_class, challenge)

@@ -103,6 +103,12 @@ def _said(source: Source, claim_id: str, value: Value | None) -> str:
     return f"{SPEAKERS[source]} reports {show(value, spec.unit if spec else '')}"
 
 
+@functools.lru_cache(maxsize=1024, typed=True)  # as for `_said`
+def _said_in(source: Source, value: Value, unit: str) -> str:
+    """Return a value in a unit with its speaker."""
+    return f"{SPEAKERS[source]} reports {show(value, unit)}"
+
+
 def basis_of(*claims: Claim) -> Basis:
     """Return the weakest basis of the speakers, REPORTED where there is none."""
     if len(claims) == 1:
@@ -234,8 +240,9 @@ class ListRule:
         field: Reference field.
         claim: Claim id.
         unit: Unit of the reference field.
-        convert: Turns the claim's value into the field's terms; None where it has no such value.
-        applies: Whether it applies to the product.
+        convert: Turns the claim's value into the field's terms, or into None where it has no such
+            value; None where the claim is in the field's terms.
+        applies: Whether it applies to the product; None where it applies to each.
         accuse: Whether a value on file for other products alone contradicts this product; None
             where it never does.
         tolerance_percent: How far off the own value may be.
@@ -256,8 +263,8 @@ class ListRule:
     field: str
     claim: str
     unit: str = ""
-    convert: Callable[[Value], Value | None] = lambda value: value
-    applies: Callable[[Product], bool] = lambda _product: True
+    convert: Callable[[Value], Value | None] | None = None
+    applies: Callable[[Product], bool] | None = None
     accuse: Callable[[Product], bool] | None = lambda _product: True
     tolerance_percent: int = 0
     excludes: bool = True
@@ -350,11 +357,13 @@ def list_rule(spec: ListRule) -> Rule:
         if product is None:
             yield finding(rule, "no-product")
             return
-        if not spec.applies(product):
+        if spec.applies is not None and not spec.applies(product):
             yield finding(rule, "not-for-product", expected=product.name)
             return
         claim = subject.read(spec.claim)
-        value = spec.convert(claim.value) if claim.value is not None else None
+        value = claim.value
+        if value is not None and spec.convert is not None:
+            value = spec.convert(value)
         if value is None:
             code = "needed" if _needed(subject, product, spec) else "no-value"
             yield absent(rule, claim, remedy=spec.remedy, code_id=code)
@@ -365,7 +374,7 @@ def list_rule(spec: ListRule) -> Rule:
             (claim,),
             value,
             field=spec.field,
-            said=says(claim, show(value, spec.unit)),
+            said=_said_in(claim.source, value, spec.unit),
             unit=spec.unit,
             tolerance_percent=spec.tolerance_percent,
             accuse=spec.accuse is not None and spec.accuse(product),

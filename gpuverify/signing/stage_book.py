@@ -146,7 +146,7 @@ class Book:
         known = self.key is not None
         return Verification(
             origin=self.origin,
-            stages=tuple(self.results.get(stage) or _NOT_REACHED[stage] for stage in _STAGES),
+            stages=tuple([self.results.get(stage) or _NOT_REACHED[stage] for stage in _STAGES]),
             refusal=self.refusal,
             message=self.message,
             report=self.report if known else None,

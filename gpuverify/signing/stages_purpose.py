@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gpuverify.codec.text import printable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from gpuverify.model.report import Check, Report
     from gpuverify.signing.demands import Demands, World
     from gpuverify.signing.stage_book import Book
+
+_ACCUSING = (Outcome.WARN, Outcome.FAIL)
 
 
 def check_age(book: Book, demands: Demands, world: World) -> None:
@@ -273,18 +276,16 @@ def check_checks(book: Book) -> None:
     checks = _report(book).checks
     outcomes: dict[str, set[Outcome]] = {}
     seen: set[tuple[str, str, str, str]] = set()
-    named = {check.rule for check in checks}
-    if missing := sorted(MANDATORY_CHECKS - named):
+    times = Counter([check.rule for check in checks])
+    if not times.keys() >= MANDATORY_CHECKS:
+        missing = sorted(MANDATORY_CHECKS - times.keys())
         raise Refused(
             Refusal.CHECKS,
             f"{len(missing)} checks are left out, such as {missing[0]}; a check that could not be"
             " done is listed with its reason",
         )
-    times = Counter([check.rule for check in checks])
     several = {rule for rule, count in times.items() if count > 1}
-    for check in checks:
-        if check.rule not in several:
-            continue
+    for check in [one for one in checks if one.rule in several]:
         outcomes.setdefault(check.rule, set()).add(check.outcome)
         key = (check.rule, check.code, check.expected, check.observed)
         if key in seen:
@@ -312,8 +313,9 @@ def check_opinion(book: Book) -> None:
     report = _report(book)
     opinion = report.opinion
     said = opinion.would_be or opinion.verdict
-    failed = _first(report.checks, Outcome.FAIL, (Axis.IDENTITY,))
-    warned = _first(report.checks, Outcome.WARN, (Axis.IDENTITY, Axis.ENVIRONMENT))
+    accusing = [check for check in report.checks if check.outcome in _ACCUSING]
+    failed = _first(accusing, Outcome.FAIL, (Axis.IDENTITY,))
+    warned = _first(accusing, Outcome.WARN, (Axis.IDENTITY, Axis.ENVIRONMENT))
     against = failed or warned
     if against is not None and (
         said is Verdict.CONSISTENT or (failed is not None and said is Verdict.SUSPECT)
@@ -333,7 +335,7 @@ def check_opinion(book: Book) -> None:
     book.done(Stage.OPINION, f"{opinion.verdict.value}, as the signer says; not used")
 
 
-def _first(checks: tuple[Check, ...], outcome: Outcome, axes: tuple[Axis, ...]) -> Check | None:
+def _first(checks: Sequence[Check], outcome: Outcome, axes: tuple[Axis, ...]) -> Check | None:
     """Return the first check with an outcome on one of some axes."""
     return next((c for c in checks if c.outcome is outcome and c.axis in axes), None)
 

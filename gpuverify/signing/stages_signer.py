@@ -122,8 +122,9 @@ def check_times(book: Book, world: World) -> None:
 
 def _claim_times(evidence: Evidence) -> list[int]:
     """Return the times of all claims, in milliseconds."""
-    sets = (evidence.host, *(device.claims for device in evidence.devices))
-    times = [claim.time_ms for claims in sets for claim in claims.claims]
+    times = {claim.time_ms for claim in evidence.host.claims}
+    for device in evidence.devices:
+        times.update([claim.time_ms for claim in device.claims.claims])
     return [ms for ms in times if ms is not None]
 
 
