@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from browsers import chromium, opened
 from gpuverify.model.refusal import Refusal
 from gpuverify.model.verification import Stage, Verification
 from gpuverify.render.certificate_html import certificate_page
+from gpuverify.render.qr import label_text
 
 pytestmark = pytest.mark.required
 
@@ -66,6 +68,17 @@ def test_accessible_and_silent(
         assert tab.noise == []
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
         tab.page.screenshot(path=str(tmp_path / f"{name}-{scheme}.png"), full_page=True)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_strangers_reader_reads_the_code(browser: Any, tmp_path: Path, scheme: str) -> None:
+    zxing = pytest.importorskip("zxingcpp")
+    image = pytest.importorskip("PIL.Image")
+    made = sample("verified")
+    with opened(browser, write(tmp_path, "verified"), color_scheme=scheme) as tab:
+        picture = tab.page.locator("svg.qr").screenshot()
+    (code,) = zxing.read_barcodes(image.open(io.BytesIO(picture)))
+    assert code.text == label_text(made.payload_sha256)
 
 
 def test_several_certificates_are_accessible(browser: Any, tmp_path: Path) -> None:
