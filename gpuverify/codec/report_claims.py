@@ -41,17 +41,20 @@ def _part(claim_id: str, scope: Scope) -> str:
 PART_OF = {spec.id: _part(spec.id, spec.scope) for spec in VOCABULARY.values()}
 """The place of each id of the vocabulary."""
 
-_TYPES: dict[str, dict[object, type]] = {
+TYPES: dict[str, dict[object, type]] = {
     part: {spec.id: spec.type for spec in VOCABULARY.values() if PART_OF[spec.id] == part}
     for part in PARTS
 }
+"""The type of the value of each id, by place."""
+
 _STATUS: dict[object, ClaimStatus] = {status.value: status for status in ClaimStatus}
 _SOURCE: dict[object, Source] = {source.value: source for source in Source}
 
 _DECIMAL = re.compile(r"-?[1-9][0-9]{15,18}")
 _MAX_INT64 = 2**63
 
-_make_claim = maker(Claim)
+make_claim = maker(Claim)
+"""Makes a claim of what was checked; see `slots`."""
 
 
 def ordered(claims: Iterable[Claim]) -> tuple[Claim, ...]:
@@ -106,7 +109,7 @@ def read_claims(
     Raises:
         Exception: What `fail` builds, for a claim that is not of the form it has to be.
     """
-    types = _TYPES[part]
+    types = TYPES[part]
     found: list[Claim] = []
     add = found.append
     for number, tree in enumerate(items):
@@ -137,7 +140,7 @@ def read_claims(
             or (time is not None and type(time) is not int)
         ):
             raise fail(number, f"{claim_id}: call, raw_code, raw_text or time_ms of a wrong type")
-        add(_make_claim(claim_id, status, value, source, call, code, text, time))
+        add(make_claim(claim_id, status, value, source, call, code, text, time))
     for name in sorted(set().union(*items) - CLAIM_KEYS):
         unknown(name)
     return found

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from report_samples import canonical, payload, set_payload
 
-from gpuverify.codec import fast_json
+from gpuverify.codec import fast_json, report_json
 from gpuverify.codec.report_json import load_statement
 from gpuverify.codec.report_text import surely_clean, text_fault, tree_fault
 from gpuverify.model.refusal import Refused
@@ -52,6 +52,7 @@ def only_strict() -> Iterator[None]:
     """Read as where the fast extra is not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_json, "_fast_path", lambda _limits: None)
+        patch.setattr(report_json, "_typed_reader", lambda: None)
         yield
 
 
