@@ -53,8 +53,7 @@ _SOURCE: dict[object, Source] = {source.value: source for source in Source}
 _DECIMAL = re.compile(r"-?[1-9][0-9]{15,18}")
 _MAX_INT64 = 2**63
 
-make_claim = maker(Claim)
-"""Makes a claim of what was checked; see `slots`."""
+_make_claim = maker(Claim)
 
 
 def ordered(claims: Iterable[Claim]) -> tuple[Claim, ...]:
@@ -140,7 +139,7 @@ def read_claims(
             or (time is not None and type(time) is not int)
         ):
             raise fail(number, f"{claim_id}: call, raw_code, raw_text or time_ms of a wrong type")
-        add(make_claim(claim_id, status, value, source, call, code, text, time))
+        add(_make_claim(claim_id, status, value, source, call, code, text, time))
     for name in sorted(set().union(*items) - CLAIM_KEYS):
         unknown(name)
     return found

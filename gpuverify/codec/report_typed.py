@@ -12,16 +12,17 @@ blank or escape is odd, and what may be left out is left out where it says nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import NoneType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 import msgspec
 
 from gpuverify.codec.fast_json import PAYLOAD_LIMITS, surely_short
 from gpuverify.codec.portable_json import MAX_INTEGER
-from gpuverify.codec.report_claims import PARTS, TYPES, make_claim
+from gpuverify.codec.report_claims import PARTS, TYPES
 from gpuverify.codec.report_members import are_words
 from gpuverify.codec.report_text import surely_clean
-from gpuverify.codec.slots import maker
+from gpuverify.codec.slots import draft
 from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
 from gpuverify.model.finding import Axis, Outcome
 from gpuverify.model.report import Check
@@ -120,7 +121,9 @@ class _Statement(TypedDict):
 
 _decode = msgspec.json.Decoder(_Statement).decode
 _encode_into = msgspec.json.Encoder().encode_into
-_make_check = maker(Check)
+_ClaimDraft = draft(Claim)
+_CheckDraft = draft(Check)
+_OK = ClaimStatus.OK
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,21 +174,23 @@ def _claims(evidence: Any) -> dict[str, list[Claim]] | None:
     claims: dict[str, list[Claim]] = {}
     for part in PARTS:
         kinds = TYPES[part]
+        claims[part] = found = []
         records: list[_Claim] = evidence[part]
         for record in records:
-            value, ok = record.value, record.status is ClaimStatus.OK
-            if value is None:
-                if ok or record.id not in kinds:
-                    return None
-            elif not ok or type(value) is not kinds.get(record.id):
+            kind, status, value = kinds.get(record.id), record.status, record.value
+            if kind is None or type(value) is not (kind if status is _OK else NoneType):
                 return None
-        claims[part] = [
-            make_claim(
-                record.id, record.status, record.value, record.source,
-                record.call, record.raw_code, record.raw_text, record.time_ms,
-            )
-            for record in records
-        ]  # fmt: skip
+            claim = _ClaimDraft()
+            claim.id = record.id
+            claim.status = status
+            claim.value = value
+            claim.source = record.source
+            claim.call = record.call
+            claim.raw_code = record.raw_code
+            claim.raw_text = record.raw_text
+            claim.time_ms = record.time_ms
+            claim.__class__ = Claim
+            found.append(claim)
     return claims
 
 
@@ -193,12 +198,17 @@ def _checks(records: list[_Check]) -> tuple[Check, ...] | None:
     """Return the findings, None where a rule or code is no id."""
     if not are_words([record.rule for record in records] + [record.code for record in records]):
         return None
-    return tuple(
-        [
-            _make_check(
-                record.rule, record.code, record.axis, record.outcome, record.basis,
-                record.expected, record.observed, record.message,
-            )
-            for record in records
-        ]
-    )  # fmt: skip
+    checks = []
+    for record in records:
+        check = _CheckDraft()
+        check.rule = record.rule
+        check.code = record.code
+        check.axis = record.axis
+        check.outcome = record.outcome
+        check.basis = record.basis
+        check.expected = record.expected
+        check.observed = record.observed
+        check.message = record.message
+        check.__class__ = Check
+        checks.append(check)
+    return tuple(checks)
