@@ -174,13 +174,13 @@ def test_an_unknown_claim_has_one_answer(claim_id: str) -> None:
 
 def test_a_claim_in_the_wrong_place_or_twice_is_refused() -> None:
     tree = json.loads(base())
-    evidence = tree["predicate"]["evidence"]
     for part in ("host", "counters", "fingerprint", "device"):
-        moved = json.loads(canonical(tree))
-        moved["predicate"]["evidence"][part].append(evidence["device"][0])
-        found = three(canonical(moved))
-        assert isinstance(found, tuple)
-        assert found[0] == "E_SCHEMA"
+        for claim in holders(tree, claims_of):  # one without a value is among them
+            moved = json.loads(canonical(tree))
+            moved["predicate"]["evidence"][part].append(claim)
+            found = three(canonical(moved))
+            assert isinstance(found, tuple)
+            assert found[0] == "E_SCHEMA"
 
 
 def test_a_member_in_another_order_has_one_answer() -> None:
