@@ -21,7 +21,7 @@ _ASCII = bytes(range(128))
 # Of canonical JSON without a backslash, where no quotation mark stands inside a string, all ASCII
 # but these two is taken away: a name is then what a quotation mark and a colon end.
 _ASCII_REST = bytes(code for code in range(128) if chr(code) not in '":')
-_PART_BYTES = 2048
+_PART_BYTES = 4096
 _FOREIGN_NAME = re.compile(rb'[\x80-\xff]:*":')
 
 
