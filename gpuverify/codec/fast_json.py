@@ -135,8 +135,16 @@ _PAIRS = bytes.maketrans(b"[]{}", b"()()")
 _ALL_BUT_PAIRS = bytes(code for code in range(256) if chr(code) not in '[]{}"')
 
 
-def _surely_within(data: bytes, limits: JsonLimits) -> bool:
-    """Whether a document surely keeps the limits, if it is JSON at all."""
+def surely_short(data: bytes, limits: JsonLimits) -> bool:
+    """Whether document and strings are surely not too long, if it is JSON at all.
+
+    Args:
+        data: The document.
+        limits: How much is read at most.
+
+    Returns:
+        False where it is in doubt, and for each document with a backslash.
+    """
     if len(data) > limits.size_bytes or b"\\" in data:
         return False
     start, window = 0, limits.string_chars + 1
@@ -145,6 +153,13 @@ def _surely_within(data: bytes, limits: JsonLimits) -> bool:
         if quote < 0:
             return False
         start = quote + 1
+    return True
+
+
+def _surely_within(data: bytes, limits: JsonLimits) -> bool:
+    """Whether a document surely keeps the limits, if it is JSON at all."""
+    if not surely_short(data, limits):
+        return False
     # Two quotation marks that nothing separates leave in or out of strings what was there.
     pairs = data.translate(_PAIRS, _ALL_BUT_PAIRS).replace(b'""', b"")
     if b'"' in pairs:

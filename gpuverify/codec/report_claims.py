@@ -41,10 +41,12 @@ def _part(claim_id: str, scope: Scope) -> str:
 PART_OF = {spec.id: _part(spec.id, spec.scope) for spec in VOCABULARY.values()}
 """The place of each id of the vocabulary."""
 
-_TYPES: dict[str, dict[object, type]] = {
+TYPES: dict[str, dict[object, type]] = {
     part: {spec.id: spec.type for spec in VOCABULARY.values() if PART_OF[spec.id] == part}
     for part in PARTS
 }
+"""The type of the value of each id, by place."""
+
 _STATUS: dict[object, ClaimStatus] = {status.value: status for status in ClaimStatus}
 _SOURCE: dict[object, Source] = {source.value: source for source in Source}
 
@@ -106,7 +108,7 @@ def read_claims(
     Raises:
         Exception: What `fail` builds, for a claim that is not of the form it has to be.
     """
-    types = _TYPES[part]
+    types = TYPES[part]
     found: list[Claim] = []
     add = found.append
     for number, tree in enumerate(items):

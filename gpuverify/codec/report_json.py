@@ -6,7 +6,9 @@ card that the claims describe. Whether the signer may say so is asked in `gpuver
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from gpuverify.codec import strict_json
 from gpuverify.codec.challenge_json import nonce_text
@@ -29,6 +31,9 @@ from gpuverify.model.report import (
     ReportSet,
     SignerInfo,
 )
+
+if TYPE_CHECKING:
+    from gpuverify.codec.report_typed import TypedStatement
 
 _STATEMENT = frozenset({"_type", "subject", "predicateType", "predicate"})
 
@@ -87,7 +92,9 @@ def load_statement(payload: bytes, origin: str) -> Report | ReportSet:
             E_SUBJECT: the subject is not the card of the report; E_SET: a set that contradicts
             itself.
     """
-    tree = loads(payload, origin)
+    reader = _typed_reader()
+    typed = None if reader is None else reader(payload)
+    tree = loads(payload, origin) if typed is None else typed.tree
     book = Book(origin)
     if not isinstance(tree, dict) or tree.get("_type") != STATEMENT_TYPE:
         raise book.fail("_type", f"not an in-toto statement ({STATEMENT_TYPE})", Refusal.TYPE)
@@ -96,8 +103,18 @@ def load_statement(payload: bytes, origin: str) -> Report | ReportSet:
         raise book.fail("predicateType", f"is none of ours ({PREDICATE_REPORT})", Refusal.TYPE)
     statement = Node(tree, "", book, _STATEMENT)
     if kind == PREDICATE_REPORT:
-        return read_report(statement, book)
+        return read_report(statement, book, typed)
     return read_set(statement, book)
+
+
+@functools.lru_cache(maxsize=1)
+def _typed_reader() -> Callable[[bytes], TypedStatement | None] | None:
+    """Return what reads a report in our own form fast; None without the extra."""
+    try:
+        from gpuverify.codec.report_typed import read_typed
+    except ImportError:
+        return None
+    return read_typed
 
 
 def _statement(kind: str, subject: list[dict[str, Any]], predicate: dict[str, Any]) -> bytes:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from gpuverify.codec.text import printable
@@ -23,6 +24,21 @@ _ONLY_STRINGS: frozenset[type] = frozenset({str})
 
 MAX_IGNORED = 100
 """Most unknown members that are listed."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_word(text: str) -> bool:
+    """Whether a text is an id; the same ones stand in every report."""
+    return WORD.fullmatch(text) is not None
+
+
+def are_words(texts: Iterable[str]) -> bool:
+    """Whether all texts are ids, of a rule, its code or a kind of fraud.
+
+    Args:
+        texts: The texts.
+    """
+    return all(map(_is_word, texts))
 
 
 class Book:

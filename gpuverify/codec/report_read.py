@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpuverify.codec.identity_json import (
     PATTERNS,
@@ -26,9 +25,9 @@ from gpuverify.codec.report_members import (
     REFDB_VERSION,
     SHA256,
     UUID,
-    WORD,
     Book,
     Node,
+    are_words,
 )
 from gpuverify.codec.slots import maker
 from gpuverify.codec.text import printable
@@ -54,6 +53,9 @@ from gpuverify.model.report import (
     Tool,
 )
 from gpuverify.model.verdict import ConditionState, HistoryState, Verdict
+
+if TYPE_CHECKING:
+    from gpuverify.codec.report_typed import TypedStatement
 
 PROFILES = ("none", "quick", "full")
 """How much was measured."""
@@ -126,12 +128,13 @@ _CONDITIONS = {word: word for word in CONDITIONS}
 _PRIVILEGES = {word: word for word in PRIVILEGES}
 
 
-def read_report(statement: Node, book: Book) -> Report:
+def read_report(statement: Node, book: Book, typed: TypedStatement | None = None) -> Report:
     """Read the statement of one card.
 
     Args:
         statement: The statement.
         book: What is being read.
+        typed: The claims and findings, where they are read already.
 
     Raises:
         Refused: As `report_json.load_statement`.
@@ -161,9 +164,9 @@ def read_report(statement: Node, book: Book) -> Report:
         collector=_collector(node),
         identity=identity,
         sale=tuple(_item(item) for item in node.nodes("sale", _SALE)),
-        evidence=_evidence(place, book),
+        evidence=_evidence(place, book, typed),
         document_sha256=place.text("documentSha256", SHA256),
-        checks=_checks(node, book),
+        checks=_checks(node, book) if typed is None else typed.checks,
         coverage=_coverage(node),
         opinion=_opinion(node),
         attachments=_attachments(node),
@@ -267,9 +270,9 @@ def _item(item: Node) -> StatedItem:
     )
 
 
-def _evidence(place: Node, book: Book) -> Evidence:
+def _evidence(place: Node, book: Book, typed: TypedStatement | None) -> Evidence:
     """Read the claims; a claim belongs to one place and stands there once."""
-    parts = {part: _part(place, part, book) for part in PARTS}
+    parts = {part: _part(place, part, book) for part in PARTS} if typed is None else typed.claims
     device = [*parts["device"], *parts["counters"], *parts["fingerprint"]]
     claims, host = ClaimSet(tuple(device)), ClaimSet(tuple(parts["host"]))
     if len(claims) != len(device) or len(host) != len(parts["host"]):
@@ -311,7 +314,7 @@ def _checks(node: Node, book: Book) -> tuple[Check, ...]:
                 rule, code, _AXES[axis], _OUTCOMES[outcome], _BASES[basis],
                 expected, observed, message,
             )  # fmt: skip
-            fits = _is_word(rule) and _is_word(code)
+            fits = are_words((rule, code))
         except KeyError as error:
             reason = f"missing member or unknown word {printable(str(error), 80)}"
             raise node.fail(f"checks[{number}]", reason) from None
@@ -326,12 +329,6 @@ def _checks(node: Node, book: Book) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-@functools.lru_cache(maxsize=4096)
-def _is_word(text: str) -> bool:
-    """Whether a rule or code is an id; the same ones stand in every report."""
-    return WORD.fullmatch(text) is not None
-
-
 def _coverage(node: Node) -> Coverage:
     """Read what the run spoke to; a kind of fraud stands once."""
     inner = node.node("coverage", _COVERAGE)
@@ -341,7 +338,7 @@ def _coverage(node: Node) -> Coverage:
         not_covered=inner.texts("notCovered"),
     )
     kinds = [*coverage.covered, *coverage.under_covered, *coverage.not_covered]
-    if len(set(kinds)) != len(kinds) or not all(map(_is_word, kinds)):
+    if len(set(kinds)) != len(kinds) or not are_words(kinds):
         raise node.fail("coverage", "each kind of fraud has an id and stands once")
     return coverage
 

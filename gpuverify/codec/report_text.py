@@ -21,6 +21,7 @@ _ASCII = bytes(range(128))
 # Of canonical JSON without a backslash, where no quotation mark stands inside a string, all ASCII
 # but these two is taken away: a name is then what a quotation mark and a colon end.
 _ASCII_REST = bytes(code for code in range(128) if chr(code) not in '":')
+_PART_BYTES = 4096
 _FOREIGN_NAME = re.compile(rb'[\x80-\xff]:*":')
 
 
@@ -117,9 +118,27 @@ def surely_clean(canonical: bytes) -> bool:
         return False
     if canonical.isascii():
         return True
-    if _FOREIGN_NAME.search(canonical.translate(None, _ASCII_REST)):
+    parts = _foreign_parts(canonical)
+    if _FOREIGN_NAME.search(parts.translate(None, _ASCII_REST)):
         return False
-    # Quotation marks stand on both sides of each string; they compose with nothing, so that the
-    # whole is normalised exactly where each string is.
-    foreign = set(canonical.translate(None, _ASCII).decode("utf-8"))
-    return _characters_fault(foreign, canonical.decode("utf-8")) is None
+    # Quotation marks or commas stand on both sides of what was a string; they compose with nothing,
+    # so that the whole is normalised exactly where each string is.
+    foreign = set(parts.translate(None, _ASCII).decode("utf-8"))
+    return _characters_fault(foreign, parts.decode("utf-8")) is None
+
+
+def _foreign_parts(canonical: bytes) -> bytes:
+    """Return the parts that are not ASCII, for a report has two or three such letters in all.
+
+    A part ends behind a quotation mark and a comma. That is between two members, or behind the
+    comma that a string begins with: each letter keeps the end of its string.
+    """
+    parts: list[bytes] = []
+    start = 0
+    while start < len(canonical):
+        end = canonical.find(b'",', start + _PART_BYTES) + 2
+        part = canonical[start : end if end > 1 else None]
+        if not part.isascii():
+            parts.append(part)
+        start += len(part)
+    return b"".join(parts)

@@ -40,37 +40,36 @@ class ClaimSet:
     """
 
     claims: tuple[Claim, ...] = ()
-    _index: Mapping[str, tuple[Claim, ...]] = field(init=False, repr=False, compare=False)
+    _first: Mapping[str, Claim] = field(init=False, repr=False, compare=False)
+    _several: Mapping[str, tuple[Claim, ...]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Build the index and drop repetitions."""
-        index = {claim.id: (claim,) for claim in self.claims}
-        if len(index) == len(self.claims):  # one source spoke, as in every log
-            object.__setattr__(self, "_index", index)
-            return
-        self._index_sources()
+        first = {claim.id: claim for claim in reversed(self.claims)}
+        object.__setattr__(self, "_first", first)
+        # In every log but our own one source speaks, and no id stands more than once.
+        several = {} if len(first) == len(self.claims) else self._index_several(first)
+        object.__setattr__(self, "_several", several)
 
-    def _index_sources(self) -> None:
-        """Build the index where ids stand more than once."""
-        index: dict[str, tuple[Claim, ...]] = {}
-        repeated = False
-        for claim in self.claims:
-            others = index.get(claim.id)
-            if others is None:
-                index[claim.id] = (claim,)
-                continue
+    def _index_several(self, first: Mapping[str, Claim]) -> dict[str, tuple[Claim, ...]]:
+        """Return all claims of each id that has more than one; drop repetitions."""
+        several: dict[str, tuple[Claim, ...]] = {}
+        later = [claim for claim in self.claims if first[claim.id] is not claim]
+        repeated = len(first) + len(later) < len(self.claims)  # one object stands twice
+        for claim in later:
+            others = several.get(claim.id) or (first[claim.id],)
             for other in others:
                 if other.source is claim.source:
                     repeated = True
                     break
             else:
-                index[claim.id] = (*others, claim)
-        object.__setattr__(self, "_index", index)
+                several[claim.id] = (*others, claim)
         if repeated:
             seen: dict[tuple[str, Source], Claim] = {}
             for claim in self.claims:
                 seen.setdefault((claim.id, claim.source), claim)
             object.__setattr__(self, "claims", tuple(seen.values()))
+        return several
 
     def __iter__(self) -> Iterator[Claim]:
         """Iterate over the claims in their order."""
@@ -82,9 +81,13 @@ class ClaimSet:
 
     def get(self, claim_id: str, source: Source) -> Claim:
         """Return the claim of one source, or one with status NOT_ASKED."""
-        for claim in self._index.get(claim_id, ()):
+        claim = self._first.get(claim_id)
+        if claim is not None:
             if claim.source is source:
                 return claim
+            for claim in self._several.get(claim_id, ()):
+                if claim.source is source:
+                    return claim
         return _not_asked(claim_id, source)
 
     def read(self, claim_id: str, *sources: Source) -> Claim:
@@ -99,12 +102,12 @@ class ClaimSet:
             with status NOT_ASKED.
         """
         order = sources or NVML_FIRST
-        claims = self._index.get(claim_id)
-        if claims is None:
+        first = self._first.get(claim_id)
+        if first is None:
             return _not_asked(claim_id, order[0])
-        if len(claims) == 1:  # the value or the reason, whichever it is
-            claim = claims[0]
-            return claim if claim.source in order else _not_asked(claim_id, order[0])
+        claims = self._several.get(claim_id)
+        if claims is None:  # the value or the reason, whichever it is
+            return first if first.source in order else _not_asked(claim_id, order[0])
         reason: Claim | None = None
         for source in order:
             for claim in claims:
@@ -117,7 +120,8 @@ class ClaimSet:
 
     def all(self, claim_id: str) -> tuple[Claim, ...]:
         """Return every source's claim with this id, in their order."""
-        return self._index.get(claim_id, ())
+        first = self._first.get(claim_id)
+        return () if first is None else self._several.get(claim_id) or (first,)
 
     def value(self, claim_id: str, *sources: Source) -> Value | None:
         """Return the value that `read` finds, or None."""

@@ -22,8 +22,10 @@ def extra(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     if request.param == "without":
         monkeypatch.setitem(sys.modules, "msgspec", None)
     envelope_json._base64_decoder.cache_clear()
+    envelope_json._typed_reader.cache_clear()
     yield request.param
     envelope_json._base64_decoder.cache_clear()
+    envelope_json._typed_reader.cache_clear()
 
 
 def _payload(text: str) -> bytes:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from report_samples import canonical, payload, set_payload
 
-from gpuverify.codec import fast_json
+from gpuverify.codec import fast_json, report_json, report_text
 from gpuverify.codec.report_json import load_statement
 from gpuverify.codec.report_text import surely_clean, text_fault, tree_fault
 from gpuverify.model.refusal import Refused
@@ -52,6 +52,7 @@ def only_strict() -> Iterator[None]:
     """Read as where the fast extra is not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fast_json, "_fast_path", lambda _limits: None)
+        patch.setattr(report_json, "_typed_reader", lambda: None)
         yield
 
 
@@ -241,6 +242,23 @@ def test_the_whole_is_clean_only_where_each_part_is(texts: list[str], names: lis
         return
     if surely_clean(data):
         assert tree_fault(tree, 100) is None
+
+
+@settings(max_examples=200)
+@given(
+    texts=st.lists(
+        st.sampled_from(["a" * 30, ",", "\u2026", "e\u0301", "\u0301", ",\u0301", "\u202e", "x"]),
+        max_size=12,
+    ),
+    name=st.sampled_from(["n", "\u00e9", ",", ",\u00e9"]),
+    window=st.integers(1, 60),
+)
+def test_the_whole_is_clean_wherever_it_is_parted(texts: list[str], name: str, window: int) -> None:
+    tree = {"m": texts, name: texts}
+    data = canonical(tree)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_text, "_PART_BYTES", window)
+        assert surely_clean(data) is (tree_fault(tree, 100) is None)
 
 
 @settings(max_examples=300)
