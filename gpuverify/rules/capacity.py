@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, ClaimStatus
+from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import Product
 from gpuverify.model.subject import Subject
@@ -29,6 +29,7 @@ from gpuverify.rules.compare import (
     some,
     values_text,
 )
+from gpuverify.rules.constants import NOT_SUPPORTED
 
 EXACT_FROM_DRIVER = 510
 """From this branch on NVML's total is the nominal one and the reserve stands beside it; before, it
@@ -75,7 +76,7 @@ def _setting_in_doubt(subject: Subject, product: Product) -> Claim | None:
     mig = subject.read("mig.mode_current")
     if mig.value is True and subject.imported:
         return mig
-    if product.has("mig") and not mig.ok and mig.status is not ClaimStatus.NOT_SUPPORTED:
+    if product.has("mig") and not mig.ok and mig.status is not NOT_SUPPORTED:
         return mig if subject.imported else None
     return None
 

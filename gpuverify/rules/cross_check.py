@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
+from gpuverify.model.claims import Basis, Claim, Source
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
@@ -18,6 +18,14 @@ from gpuverify.rules.compare import (
     name_of,
     says,
     some,
+)
+from gpuverify.rules.constants import (
+    FROM_CUDA,
+    FROM_NVIDIA_SMI,
+    FROM_NVML,
+    FROM_PCI_CONFIG,
+    FROM_PROCFS,
+    NOT_ASKED,
 )
 from gpuverify.rules.product import exclusion_text, identity_text, number, word
 
@@ -47,7 +55,7 @@ def _speakers(subject: Subject) -> list[tuple[str, Claim, dict[str, int]]]:
                 spoken.setdefault(claim.source, {})[name] = value
     found: list[tuple[str, Claim, dict[str, int]]] = [
         (SPEAKERS[source], claims.get("pci.device_id", source), spoken[source])
-        for source in (Source.NVML, Source.NVIDIA_SMI, Source.PROCFS, Source.CUDA)
+        for source in (FROM_NVML, FROM_NVIDIA_SMI, FROM_PROCFS, FROM_CUDA)
         if source in spoken
     ]
     attributes = {n: subject.read(name) for n, name in _ATTRIBUTES.items()}
@@ -66,16 +74,16 @@ def _unasked(subject: Subject) -> list[Claim]:
     Whoever reads the configuration space reads these too, with a reason where there is no value:
     their silence is no agreement.
     """
-    claims = [subject.device.claims.get(name, Source.NVML) for name in _ID_FIELDS]
+    claims = [subject.device.claims.get(name, FROM_NVML) for name in _ID_FIELDS]
     claims += [subject.read(_ATTRIBUTES[name]) for name in _ID_FIELDS]
     claims.append(subject.read("pci.attribute.modalias"))
-    return [claim for claim in claims if claim.status is ClaimStatus.NOT_ASKED]
+    return [claim for claim in claims if claim.status is NOT_ASKED]
 
 
 def _check_cross(subject: Subject) -> Iterator[Finding]:
     """Compare the ids in configuration space with everybody else's."""
     rule = PCI_CROSS_CHECK
-    config = {n: subject.device.claims.get(n, Source.PCI_CONFIG) for n in _COMPARED}
+    config = {n: subject.device.claims.get(n, FROM_PCI_CONFIG) for n in _COMPARED}
     hard = {n: v for n, c in config.items() if (v := number(c)) is not None}
     if "pci.device_id" not in hard:
         yield absent(rule, config["pci.device_id"], code_id="one-speaker")
@@ -106,10 +114,10 @@ def _check_cross(subject: Subject) -> Iterator[Finding]:
     drivers = [
         speaker
         for speaker, claim, ids in speakers
-        if claim.source in (Source.NVML, Source.NVIDIA_SMI) and "pci.device_id" in ids
+        if claim.source in (FROM_NVML, FROM_NVIDIA_SMI) and "pci.device_id" in ids
     ]
     if not drivers:
-        yield absent(rule, subject.read("pci.device_id", Source.NVML), code_id="one-speaker")
+        yield absent(rule, subject.read("pci.device_id", FROM_NVML), code_id="one-speaker")
         return
     yield _agreed(subject, shown, hard, drivers, claims)
 
@@ -123,7 +131,7 @@ def _agreed(
 ) -> Finding:
     """Build the finding for ids on which all speakers agree."""
     device, vendor, subsystem = (hard.get(n) for n in _ID_FIELDS)
-    observed = f"{SPEAKERS[Source.PCI_CONFIG]} and {some(drivers)} report {shown}"
+    observed = f"{SPEAKERS[FROM_PCI_CONFIG]} and {some(drivers)} report {shown}"
     product, board = subject.product, subject.recognition.product
     holder = product
     if product and board and product.id in board.sold_as:
@@ -201,11 +209,11 @@ def _check_kernel(subject: Subject) -> Iterator[Finding]:
     pairs = [
         (kernel, library)
         for name in _SAME_FIELDS
-        if _plain(kernel := subject.read(name, Source.PROCFS)) is not None
-        and _plain(library := subject.read(name, Source.NVML, Source.NVIDIA_SMI)) is not None
+        if _plain(kernel := subject.read(name, FROM_PROCFS)) is not None
+        and _plain(library := subject.read(name, FROM_NVML, FROM_NVIDIA_SMI)) is not None
     ]
     if not pairs:
-        yield absent(rule, subject.read("gpu.uuid", Source.PROCFS))
+        yield absent(rule, subject.read("gpu.uuid", FROM_PROCFS))
         return
     claims = cite(*(claim for pair in pairs for claim in pair))
     differing = [(k, lib) for k, lib in pairs if _plain(k) != _plain(lib)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, ClaimStatus, Source
+from gpuverify.model.claims import Claim
 from gpuverify.model.evidence import NVML_FIRST
 from gpuverify.model.finding import Code, Finding, Outcome
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import MIB, absent
+from gpuverify.rules.constants import FROM_NVIDIA_SMI, FROM_NVML, NOT_ASKED
 from gpuverify.rules.environment import environment_rule, said
 
 
@@ -212,15 +213,15 @@ def _check_readers(subject: Subject) -> Iterator[Finding]:
         (left, right)
         for name in _IMMUTABLE
         if len(claims.all(name)) > 1
-        and (left := claims.get(name, Source.NVML)).ok
-        and (right := claims.get(name, Source.NVIDIA_SMI)).ok
+        and (left := claims.get(name, FROM_NVML)).ok
+        and (right := claims.get(name, FROM_NVIDIA_SMI)).ok
     ]
     differing = [claim for pair in pairs if not _same(*pair) for claim in pair]
     unasked = [
         claim
         for name in _ALWAYS_PRINTED
-        for claim in (claims.get(name, Source.NVML), claims.get(name, Source.NVIDIA_SMI))
-        if claim.status is ClaimStatus.NOT_ASKED
+        for claim in (claims.get(name, FROM_NVML), claims.get(name, FROM_NVIDIA_SMI))
+        if claim.status is NOT_ASKED
     ]
     if differing:
         yield said(rule, "differ", *differing)
@@ -234,7 +235,7 @@ def _check_readers(subject: Subject) -> Iterator[Finding]:
             observed=", ".join(left.id for left, _ in pairs),
         )
     else:
-        yield absent(rule, claims.get("gpu.uuid", Source.NVIDIA_SMI))
+        yield absent(rule, claims.get("gpu.uuid", FROM_NVIDIA_SMI))
 
 
 NVIDIA_SMI = environment_rule(

@@ -9,11 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
+from gpuverify.model.claims import Basis, Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.part_numbers import driver_branch
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import NO_VALUE, absent, basis_of, cite, finding, says
+from gpuverify.rules.constants import (
+    FROM_HOST,
+    FROM_NVIDIA_SMI,
+    FROM_NVML,
+    FROM_PCI_CONFIG,
+    FROM_PROCFS,
+    NOT_ASKED,
+    NOT_FOUND,
+    NOT_SUPPORTED,
+    TIMED_OUT,
+)
 
 NOT_FOR_LOG = Code(
     id="imported",
@@ -94,24 +105,24 @@ def _check_behind(subject: Subject) -> Iterator[Finding]:
     answers = [
         claim
         for name in ("gpu.uuid", "gpu.name", "memory.total_bytes")
-        if (claim := subject.read(name, Source.NVML)).ok
+        if (claim := subject.read(name, FROM_NVML)).ok
     ]
     if not answers:
-        yield absent(rule, subject.read("gpu.uuid", Source.NVML), code_id="nvml-silent")
+        yield absent(rule, subject.read("gpu.uuid", FROM_NVML), code_id="nvml-silent")
         return
     wsl = subject.host.read("host.wsl")
     if wsl.value is True:
         yield said(rule, "wsl", wsl)
         return
-    driver = subject.host.read("driver.kernel_version", Source.PROCFS, Source.HOST)
-    device = subject.read("pci.device_id", Source.PCI_CONFIG)
-    function = device if device.ok else subject.read("pci.bus_id", Source.PCI_CONFIG)
+    driver = subject.host.read("driver.kernel_version", FROM_PROCFS, FROM_HOST)
+    device = subject.read("pci.device_id", FROM_PCI_CONFIG)
+    function = device if device.ok else subject.read("pci.bus_id", FROM_PCI_CONFIG)
     bound, node = subject.read("pci.driver"), subject.read("device_node.present")
     counted = subject.host.read("host.pci_gpu_count")
     lacking = []
-    if driver.status is ClaimStatus.NOT_FOUND:
+    if driver.status is NOT_FOUND:
         lacking.append((driver, "no kernel driver is loaded"))
-    if not function.ok and (counted.ok or counted.status is ClaimStatus.NOT_FOUND):
+    if not function.ok and (counted.ok or counted.status is NOT_FOUND):
         lacking.append((counted, "no PCI function stands at its bus id"))
     if bound.ok and bound.value not in ("nvidia", "nvidia-drm"):
         lacking.append((bound, f"the PCI function is bound to {bound.value}"))
@@ -189,7 +200,7 @@ KERNEL_BEHIND_NVML = environment_rule(
 
 def _no_flag(cpuid: Claim) -> bool:
     """Whether the processor has no flag for a hypervisor (Arm): the firmware's tables decide."""
-    return cpuid.status is ClaimStatus.NOT_SUPPORTED
+    return cpuid.status is NOT_SUPPORTED
 
 
 def _check_machine(subject: Subject) -> Iterator[Finding]:
@@ -209,7 +220,7 @@ def _check_machine(subject: Subject) -> Iterator[Finding]:
     ]
     if signs:
         yield said(rule, "virtual", *signs)
-    elif vendor.ok and (cpuid.ok or _no_flag(cpuid)) and mode.status is not ClaimStatus.NOT_ASKED:
+    elif vendor.ok and (cpuid.ok or _no_flag(cpuid)) and mode.status is not NOT_ASKED:
         yield said(rule, "none-seen", vendor, cpuid)
     else:
         yield absent(rule, *(claim for claim in (vendor, cpuid, mode) if not claim.ok))
@@ -240,7 +251,7 @@ def _check_story(subject: Subject) -> Iterator[Finding]:
     """Hold the driver's story about pass-through against CPUID's."""
     rule = HYPERVISOR_STORY
     cpuid = subject.host.read("host.hypervisor_cpuid")
-    mode = subject.read("gpu.virtualization_mode", Source.NVML, Source.NVIDIA_SMI)
+    mode = subject.read("gpu.virtualization_mode", FROM_NVML, FROM_NVIDIA_SMI)
     if _no_flag(cpuid):
         yield finding(rule, "no-flag", basis=basis_of(cpuid), claims=cite(cpuid))
         return
@@ -375,7 +386,7 @@ def _check_sources(subject: Subject) -> Iterator[Finding]:
     names = ("nvml", "pci-config", "procfs", "host", "nvidia-smi")
     claims = [subject.host.read(f"source.{name}") for name in names]
     dead = [c for c in claims if c.ok and c.value != "ok"]
-    dead += [c for c in claims if c.status is ClaimStatus.TIMED_OUT]
+    dead += [c for c in claims if c.status is TIMED_OUT]
     missing = [c for c in claims if not c.ok and c not in dead]
     if dead:
         text = "; ".join(says(c, f"{c.id.partition('.')[2]}: {c.value or c.status.value}")

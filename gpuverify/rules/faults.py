@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpuverify.model.bus_id import normal_bus_id
-from gpuverify.model.claims import ClaimStatus, Source
+from gpuverify.model.claims import ClaimStatus
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import BatchSubject, Subject
 from gpuverify.rules.compare import NO_VALUE, absent, basis_of, cite, finding, says
+from gpuverify.rules.constants import FROM_NVIDIA_SMI, FROM_NVML
 
 
 def listed(text: object, bus_id: object) -> bool:
@@ -88,7 +89,7 @@ def _check_lost(subject: Subject) -> Iterator[Finding]:
             claims=cite(*stand),
         )
         return
-    drivers = (Source.NVML, Source.NVIDIA_SMI)
+    drivers = (FROM_NVML, FROM_NVIDIA_SMI)
     answer = silent if silent.ok else None
     if answer is None:
         claims = subject.device.claims

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from gpuverify.model.claims import Claim, ClaimStatus
+from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.sale import Condition
 from gpuverify.model.subject import Subject
@@ -25,6 +25,7 @@ from gpuverify.rules.compare import (
     says,
 )
 from gpuverify.rules.condition import count, lacks_trait
+from gpuverify.rules.constants import SENTINEL
 
 HOUR_S, DAY_S = 3600, 86400
 _FIRST_YEAR = 2010
@@ -54,7 +55,7 @@ def _check_meter(subject: Subject) -> Iterator[Finding]:
     rule, claim = HOUR_METER, subject.read("inforom.bbx_time_run_s")
     seconds, new = count(claim), sold_as_new(subject)
     declared = subject.sale.max_hours if subject.sale is not None else None
-    if seconds is None and claim.status is not ClaimStatus.SENTINEL:
+    if seconds is None and claim.status is not SENTINEL:
         code = "absent-but-required" if new or declared is not None else "no-value"
         yield absent(rule, claim, remedy="use driver 610 or newer", code_id=code)
         return
@@ -348,7 +349,7 @@ def _placeholder(claim: Claim) -> Claim:
     """Return the claim as absent: a placeholder is no serial number."""
     if not claim.ok:
         return claim
-    return Claim(id=claim.id, status=ClaimStatus.SENTINEL, source=claim.source, call=claim.call)
+    return Claim(id=claim.id, status=SENTINEL, source=claim.source, call=claim.call)
 
 
 SERIAL_DATE = Rule(

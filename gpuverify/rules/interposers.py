@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import ClaimStatus
 from gpuverify.model.finding import Code, Finding, Outcome, Rule
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import absent, show
+from gpuverify.rules.constants import NOT_FOUND, NOT_SUPPORTED
 from gpuverify.rules.environment import empty, environment_rule, said
 
 _TAINTED = "https://docs.kernel.org/admin-guide/tainted-kernels.html"
@@ -92,7 +92,7 @@ def _check_secure_boot(subject: Subject) -> Iterator[Finding]:
     claim = subject.host.read("host.secure_boot")
     if claim.ok:
         yield said(SECURE_BOOT, "on" if claim.value else "off", claim)
-    elif claim.status is ClaimStatus.NOT_SUPPORTED:
+    elif claim.status is NOT_SUPPORTED:
         yield said(SECURE_BOOT, "off", claim, observed="the machine was not started by UEFI")
     else:
         yield absent(SECURE_BOOT, claim)
@@ -133,7 +133,7 @@ def _check_preload(subject: Subject) -> Iterator[Finding]:
         yield said(rule, "file-functions", *([preload] if preload.ok else [files]))
         return
     missing = [claim for claim in (preload, driver_api, files) if not claim.ok]
-    if not audit.ok and audit.status is not ClaimStatus.NOT_FOUND:
+    if not audit.ok and audit.status is not NOT_FOUND:
         missing.append(audit)
     if missing:
         yield absent(rule, *missing)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, Source
+from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.part_numbers import (
     BoardPartNumber,
@@ -30,6 +30,7 @@ from gpuverify.rules.compare import (
     says,
     some,
 )
+from gpuverify.rules.constants import FROM_NVIDIA_SMI, FROM_NVML, FROM_PCI_CONFIG
 
 _NO_MATCHING_SHAPE = Code(
     id="unreadable",
@@ -84,7 +85,7 @@ def _check_device(subject: Subject) -> Iterator[Finding]:
     rule, product = GPU_PART_NUMBER_DEVICE, subject.product
     part = subject.read("gpu.gpu_part_number")
     parsed = parse_gpu_part_number(part.value) if isinstance(part.value, str) else None
-    device = subject.read("pci.device_id", Source.PCI_CONFIG, Source.NVML, Source.NVIDIA_SMI)
+    device = subject.read("pci.device_id", FROM_PCI_CONFIG, FROM_NVML, FROM_NVIDIA_SMI)
     if not part.ok and product is not None and not product.has("gpu-part-number"):
         yield finding(rule, "not-for-product", expected=product.name)
         return

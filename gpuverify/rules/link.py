@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, Source, Value
+from gpuverify.model.claims import Claim, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import Product
 from gpuverify.model.subject import Subject
@@ -25,6 +25,7 @@ from gpuverify.rules.compare import (
     says,
     values_text,
 )
+from gpuverify.rules.constants import FROM_PCI_CONFIG
 
 
 def _has_nvlink(product: Product) -> bool:
@@ -190,7 +191,7 @@ def _check_pcie(subject: Subject) -> Iterator[Finding]:
     judged, generation = False, _device_generation(subject)
     for what, field, claim in (
         ("generation", "pci.link_generation_max", generation),
-        ("lanes", "pci.link_width_max", subject.read("pci.link_width_max", Source.PCI_CONFIG)),
+        ("lanes", "pci.link_width_max", subject.read("pci.link_width_max", FROM_PCI_CONFIG)),
     ):
         seen = _count(claim)
         own = own_values(subject, field)
@@ -222,7 +223,7 @@ def _check_pcie(subject: Subject) -> Iterator[Finding]:
 def _device_generation(subject: Subject) -> Claim:
     """Return the generation that the device offers, whatever the slot allows."""
     name = "pci.link_generation_device_max"
-    config = subject.read(name, Source.PCI_CONFIG)
+    config = subject.read(name, FROM_PCI_CONFIG)
     return config if config.ok else subject.read(name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, ClaimStatus, Source
+from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import MatchState, PciIdentity, Product
 from gpuverify.model.subject import Subject
@@ -19,12 +19,19 @@ from gpuverify.rules.compare import (
     says,
     some,
 )
+from gpuverify.rules.constants import (
+    FROM_NVIDIA_SMI,
+    FROM_NVML,
+    FROM_PCI_CONFIG,
+    FROM_PROCFS,
+    NOT_ASKED,
+)
 
 NVIDIA = 0x10DE
 OEM_VENDORS = frozenset({0x1028, 0x103C, 0x17AA})
 """Dell, HP and Lenovo keep NVIDIA's subsystem device under their own vendor id."""
 
-_HARD_FIRST = (Source.PCI_CONFIG, Source.NVML, Source.NVIDIA_SMI, Source.PROCFS)
+_HARD_FIRST = (FROM_PCI_CONFIG, FROM_NVML, FROM_NVIDIA_SMI, FROM_PROCFS)
 
 
 def word(value: int | None) -> str:
@@ -242,7 +249,7 @@ def _check_whole(subject: Subject) -> Iterator[Finding]:
             basis=basis_of(*stated),
             claims=cite(*stated),
         )
-    elif mode.ok and (is_slice.status is not ClaimStatus.NOT_ASKED or subject.imported):
+    elif mode.ok and (is_slice.status is not NOT_ASKED or subject.imported):
         yield finding(rule, "whole", observed=says(mode), basis=basis_of(mode), claims=cite(mode))
     else:
         yield absent(rule, is_slice if mode.ok else mode)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, ClaimStatus, Source, Value
+from gpuverify.model.claims import Claim, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import Product
 from gpuverify.model.subject import Subject
@@ -26,6 +26,7 @@ from gpuverify.rules.compare import (
     says,
     values_text,
 )
+from gpuverify.rules.constants import FROM_PCI_CONFIG, NOT_SUPPORTED
 
 VBIOS_FAMILIES: dict[str, tuple[str, str]] = {
     "70": ("Fermi", "GF"),
@@ -183,7 +184,7 @@ def _check_bar1(subject: Subject) -> Iterator[Finding]:
     if not hbm(product) or product.has("coherent"):
         yield finding(rule, "not-for-product", expected=product.name)
         return
-    largest = subject.read("pci.bar1_max_bytes", Source.PCI_CONFIG)
+    largest = subject.read("pci.bar1_max_bytes", FROM_PCI_CONFIG)
     if (size := _mib(largest)) is not None and own_values(subject, "pci.bar1_max_mib"):
         yield compare_value(
             rule,
@@ -282,7 +283,7 @@ def _check_ecc_capability(subject: Subject) -> Iterator[Finding]:
     mode, stored = subject.read("ecc.mode_current"), subject.read("inforom.ecc_object")
     virtual = subject.value("gpu.virtualization_mode") == "vgpu"
     whole = not virtual and subject.value("mig.is_slice") is not True
-    lacking = [claim for claim in (mode, stored) if claim.status is ClaimStatus.NOT_SUPPORTED]
+    lacking = [claim for claim in (mode, stored) if claim.status is NOT_SUPPORTED]
     if lacking and whole:
         yield finding(
             rule,
@@ -397,7 +398,7 @@ def _check_objects(subject: Subject) -> Iterator[Finding]:
         yield finding(rule, "no-product")
         return
     oem, ecc = subject.read("inforom.oem_object"), subject.read("inforom.ecc_object")
-    if not oem.ok or not (ecc.ok or ecc.status is ClaimStatus.NOT_SUPPORTED):
+    if not oem.ok or not (ecc.ok or ecc.status is NOT_SUPPORTED):
         yield absent(rule, oem if not oem.ok else ecc)
         return
     known = set(_OBJECTS.get(_first_word(product.architecture), ()))
