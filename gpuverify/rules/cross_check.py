@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
-from gpuverify.model.claims import Basis, Claim, Source
+from gpuverify.model.claims import Basis, Claim, Source, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
@@ -34,18 +36,26 @@ _ALIAS = re.compile(
 )
 _ID_FIELDS = ("pci.device_id", "pci.subsystem_vendor_id", "pci.subsystem_device_id")
 _COMPARED = ("pci.vendor_id", *_ID_FIELDS)
+_LIBRARIES = (FROM_NVML, FROM_NVIDIA_SMI, FROM_PROCFS, FROM_CUDA)
 _ATTRIBUTES = {name: name.replace("pci.", "pci.attribute.") for name in _COMPARED}
 
 
-def _alias_ids(claim: Claim) -> dict[str, int]:
+def _alias_ids(claim: Claim) -> Mapping[str, int]:
     """Return the ids inside a modalias, empty where it has another shape."""
-    match = _ALIAS.fullmatch(claim.value) if isinstance(claim.value, str) else None
+    return _ids_in_alias(claim.value) if isinstance(claim.value, str) else {}
+
+
+@functools.lru_cache(maxsize=256)
+def _ids_in_alias(text: str) -> Mapping[str, int]:
+    """Return the ids inside the text of a modalias, empty where it has another shape."""
+    match = _ALIAS.fullmatch(text)
     if match is None:
         return {}
-    return dict(zip(_COMPARED, (int(group, 16) for group in match.groups()), strict=True))
+    ids = [int(group, 16) for group in match.groups()]
+    return MappingProxyType(dict(zip(_COMPARED, ids, strict=True)))
 
 
-def _speakers(subject: Subject) -> list[tuple[str, Claim, dict[str, int]]]:
+def _speakers(subject: Subject) -> list[tuple[str, Claim, Mapping[str, int]]]:
     """Return every speaker of PCI ids beside the configuration space, with what it says."""
     claims = subject.device.claims
     spoken: dict[Source, dict[str, int]] = {}
@@ -53,9 +63,9 @@ def _speakers(subject: Subject) -> list[tuple[str, Claim, dict[str, int]]]:
         for claim in claims.all(name):
             if (value := number(claim)) is not None:
                 spoken.setdefault(claim.source, {})[name] = value
-    found: list[tuple[str, Claim, dict[str, int]]] = [
+    found: list[tuple[str, Claim, Mapping[str, int]]] = [
         (SPEAKERS[source], claims.get("pci.device_id", source), spoken[source])
-        for source in (FROM_NVML, FROM_NVIDIA_SMI, FROM_PROCFS, FROM_CUDA)
+        for source in _LIBRARIES
         if source in spoken
     ]
     attributes = {n: subject.read(name) for n, name in _ATTRIBUTES.items()}
@@ -94,8 +104,8 @@ def _check_cross(subject: Subject) -> Iterator[Finding]:
     differing = [
         f"{speaker} reports {word(ids[n])} as {n.partition('.')[2].replace('_', ' ')}"
         for speaker, _, ids in speakers
-        for n in _COMPARED
-        if n in ids and n in hard and ids[n] != hard[n]
+        for n, value in hard.items()
+        if n in ids and ids[n] != value
     ]
     if differing:
         yield finding(
@@ -194,33 +204,37 @@ _SAME_FIELDS = ("gpu.uuid", "gpu.vbios_version", "gpu.name", "gpu.serial", "gpu.
                 "pci.bus_id")  # fmt: skip
 
 
-def _plain(claim: Claim) -> str | None:
-    """Return a claim's text without NVIDIA's prefix; None where it holds question marks only."""
-    if number(claim) is not None:
-        return str(claim.value)
-    if not isinstance(claim.value, str) or "?" in claim.value:
-        return None
-    return claim.value.strip().removeprefix("NVIDIA ").upper()
+@functools.lru_cache(maxsize=1024, typed=True)  # 1 and True are equal, and are not the same
+def _plain(value: Value | None) -> str | None:
+    """Return a value as text without NVIDIA's prefix; None where it holds question marks only."""
+    if isinstance(value, str):
+        return None if "?" in value else value.strip().removeprefix("NVIDIA ").upper()
+    return None if value is None or isinstance(value, bool) else str(value)
 
 
 def _check_kernel(subject: Subject) -> Iterator[Finding]:
     """Compare what the kernel driver says of the card with what the library says."""
     rule = KERNEL_CROSS_CHECK
-    pairs = [
-        (kernel, library)
-        for name in _SAME_FIELDS
-        if _plain(kernel := subject.read(name, FROM_PROCFS)) is not None
-        and _plain(library := subject.read(name, FROM_NVML, FROM_NVIDIA_SMI)) is not None
-    ]
+    pairs: list[tuple[Claim, Claim]] = []
+    differing: list[tuple[Claim, Claim]] = []
+    for name in _SAME_FIELDS:
+        kernel = subject.device.claims.get(name, FROM_PROCFS)
+        if (told := _plain(kernel.value)) is None:
+            continue
+        library = subject.read(name, FROM_NVML, FROM_NVIDIA_SMI)
+        if (heard := _plain(library.value)) is None:
+            continue
+        pairs.append((kernel, library))
+        if told != heard:
+            differing.append((kernel, library))
     if not pairs:
         yield absent(rule, subject.read("gpu.uuid", FROM_PROCFS))
         return
-    claims = cite(*(claim for pair in pairs for claim in pair))
-    differing = [(k, lib) for k, lib in pairs if _plain(k) != _plain(lib)]
+    claims = cite(*[claim for pair in pairs for claim in pair])
     yield finding(
         rule,
         "differs" if differing else "agree",
-        observed="; ".join(f"{says(k)}, {says(lib)}" for k, lib in differing or pairs),
+        observed="; ".join([f"{says(k)}, {says(lib)}" for k, lib in differing or pairs]),
         basis=Basis.CROSS_CHECKED if not differing else agreed_basis(subject, differing[0][0]),
         claims=claims,
     )

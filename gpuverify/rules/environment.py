@@ -84,10 +84,12 @@ def environment_rule(
 
 def said(rule: Rule, code: str, *claims: Claim, observed: str = "", expected: str = "") -> Finding:
     """Build a finding from claims that hold values."""
+    if not observed:
+        observed = "; ".join([says(claim) for claim in claims])
     return finding(
         rule,
         code,
-        observed=observed or "; ".join(says(claim) for claim in claims),
+        observed=observed,
         expected=expected,
         basis=basis_of(*claims),
         claims=cite(*claims),
@@ -99,15 +101,39 @@ def empty(claim: Claim) -> bool:
     return claim.ok and str(claim.value).strip().lower() in ("", "none")
 
 
+def _nvml_answer(subject: Subject) -> Claim | None:
+    """Return the first of NVML's plainest answers that holds a value."""
+    for name in ("gpu.uuid", "gpu.name", "memory.total_bytes"):
+        claim = subject.read(name, FROM_NVML)
+        if claim.value is not None:
+            return claim
+    return None
+
+
+def _lacking(
+    subject: Subject, rule: Rule, answer: Claim, counted: Claim, lacking: list[tuple[Claim, str]]
+) -> Finding:
+    """Build the finding for what does not stand behind NVML's answer."""
+    container = subject.host.read("host.container")
+    observed = ", ".join(text for _, text in lacking)
+    cited = [claim for claim, _ in lacking]
+    if container.ok and not empty(container) and not counted.ok:
+        # A sandbox with a kernel of its own shows neither sysfs nor procfs of the machine.
+        return finding(rule, "sandbox", observed=observed, claims=cite(container, counted, *cited))
+    return finding(
+        rule,
+        "nothing-behind",
+        observed=observed,
+        basis=Basis.CROSS_CHECKED,
+        claims=cite(answer, *cited),
+    )
+
+
 def _check_behind(subject: Subject) -> Iterator[Finding]:
     """Look for the kernel driver, the PCI function and the device node behind NVML."""
     rule = KERNEL_BEHIND_NVML
-    answers = [
-        claim
-        for name in ("gpu.uuid", "gpu.name", "memory.total_bytes")
-        if (claim := subject.read(name, FROM_NVML)).ok
-    ]
-    if not answers:
+    answer = _nvml_answer(subject)
+    if answer is None:
         yield absent(rule, subject.read("gpu.uuid", FROM_NVML), code_id="nvml-silent")
         return
     wsl = subject.host.read("host.wsl")
@@ -128,26 +154,10 @@ def _check_behind(subject: Subject) -> Iterator[Finding]:
         lacking.append((bound, f"the PCI function is bound to {bound.value}"))
     if node.value is False:
         lacking.append((node, "it has no device node"))
-    container = subject.host.read("host.container")
-    if lacking and container.ok and not empty(container) and not counted.ok:
-        # A sandbox with a kernel of its own shows neither sysfs nor procfs of the machine.
-        yield finding(
-            rule,
-            "sandbox",
-            observed=", ".join(text for _, text in lacking),
-            claims=cite(container, counted, *(claim for claim, _ in lacking)),
-        )
-        return
     if lacking:
-        yield finding(
-            rule,
-            "nothing-behind",
-            observed=", ".join(text for _, text in lacking),
-            basis=Basis.CROSS_CHECKED,
-            claims=cite(*answers[:1], *(claim for claim, _ in lacking)),
-        )
+        yield _lacking(subject, rule, answer, counted, lacking)
         return
-    missing = [claim for claim in (driver, function, bound, node) if not claim.ok]
+    missing = [claim for claim in (driver, function, bound, node) if claim.value is None]
     if missing:
         yield absent(rule, *missing)
     else:
@@ -209,21 +219,20 @@ def _check_machine(subject: Subject) -> Iterator[Finding]:
     vendor = subject.host.read("host.virtual_machine")
     cpuid = subject.host.read("host.hypervisor_cpuid")
     mode = subject.read("gpu.virtualization_mode")
-    signs = [
-        claim
-        for claim, hit in (
-            (vendor, vendor.ok and vendor.value != "none"),
-            (cpuid, cpuid.value is True),
-            (mode, mode.value in ("pass-through", "vgpu")),
-        )
-        if hit
-    ]
+    named = vendor.value is not None
+    signs = []
+    if named and vendor.value != "none":
+        signs.append(vendor)
+    if cpuid.value is True:
+        signs.append(cpuid)
+    if mode.value in ("pass-through", "vgpu"):
+        signs.append(mode)
     if signs:
         yield said(rule, "virtual", *signs)
-    elif vendor.ok and (cpuid.ok or _no_flag(cpuid)) and mode.status is not NOT_ASKED:
+    elif named and (cpuid.value is not None or _no_flag(cpuid)) and mode.status is not NOT_ASKED:
         yield said(rule, "none-seen", vendor, cpuid)
     else:
-        yield absent(rule, *(claim for claim in (vendor, cpuid, mode) if not claim.ok))
+        yield absent(rule, *[claim for claim in (vendor, cpuid, mode) if claim.value is None])
 
 
 VIRTUAL_MACHINE = environment_rule(
@@ -255,8 +264,8 @@ def _check_story(subject: Subject) -> Iterator[Finding]:
     if _no_flag(cpuid):
         yield finding(rule, "no-flag", basis=basis_of(cpuid), claims=cite(cpuid))
         return
-    if not cpuid.ok or not mode.ok:
-        yield absent(rule, *(claim for claim in (cpuid, mode) if not claim.ok))
+    if cpuid.value is None or mode.value is None:
+        yield absent(rule, *[claim for claim in (cpuid, mode) if claim.value is None])
         return
     guest = mode.value in ("pass-through", "vgpu")
     yield said(rule, "contradiction" if guest and cpuid.value is False else "fits", cpuid, mode)
@@ -380,23 +389,27 @@ DRIVER_AGE = environment_rule(
 )
 
 
+_ANSWERS = ("source.nvml", "source.pci-config", "source.procfs", "source.host",
+            "source.nvidia-smi")  # fmt: skip
+
+
 def _check_sources(subject: Subject) -> Iterator[Finding]:
     """Say which sources did not answer."""
     rule = SOURCES
-    names = ("nvml", "pci-config", "procfs", "host", "nvidia-smi")
-    claims = [subject.host.read(f"source.{name}") for name in names]
-    dead = [c for c in claims if c.ok and c.value != "ok"]
-    dead += [c for c in claims if c.status is TIMED_OUT]
-    missing = [c for c in claims if not c.ok and c not in dead]
+    claims = [subject.host.read(name) for name in _ANSWERS]
+    unwell = [c for c in claims if c.value != "ok"]
+    if not unwell:
+        yield said(rule, "all-answered", *claims, observed="all answered")
+        return
+    dead = [c for c in unwell if c.ok]
+    dead += [c for c in unwell if c.status is TIMED_OUT]
     if dead:
         text = "; ".join(says(c, f"{c.id.partition('.')[2]}: {c.value or c.status.value}")
                          for c in dead)  # fmt: skip
         alone = all(c.id == "source.nvidia-smi" for c in dead)
         yield said(rule, "second-reader-ended" if alone else "ended", *dead, observed=text)
-    elif missing:
-        yield absent(rule, *missing)
     else:
-        yield said(rule, "all-answered", *claims, observed="all answered")
+        yield absent(rule, *unwell)
 
 
 SOURCES = environment_rule(
