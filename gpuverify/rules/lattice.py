@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from gpuverify.model.claims import Claim
@@ -13,7 +14,7 @@ from gpuverify.model.part_numbers import (
     parse_gpu_part_number,
     parse_inforom_image,
 )
-from gpuverify.model.product import Product, ProductStatus
+from gpuverify.model.product import ProductKey, ProductStatus
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     LIST_CODES,
@@ -67,7 +68,7 @@ def _image(subject: Subject) -> tuple[Claim, InforomImage | None]:
 
 def _unusable(rule: Rule, *pairs: tuple[Claim, object]) -> Finding:
     """Say which claim is absent, or has a shape that is not known."""
-    missing = [claim for claim, _ in pairs if not claim.ok]
+    missing = [claim for claim, _ in pairs if claim.value is None]
     if missing:
         return absent(rule, *missing)
     odd = [claim for claim, parsed in pairs if parsed is None]
@@ -358,20 +359,22 @@ BOARD_PART_NUMBER = Rule(
 _SEGMENTS = {"2": "data centre", "5": "workstation", "1": "consumer or mining"}
 
 
-def _expected_segments(product: Product) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def _expected_segments(key: ProductKey) -> frozenset[str]:
     """Return the segments that a product's boards can carry, empty where that is not known."""
-    own = {
+    product = key.product
+    own = frozenset(
         board.segment
         for value in product.get("gpu.board_part_number")
         if (board := parse_board_part_number(str(value.value))) is not None
-    }
+    )
     if own or product.status in (ProductStatus.AUTOMOTIVE, ProductStatus.ENGINEERING):
         return own
     if product.form == "workstation":
-        return {"5"}
+        return frozenset("5")
     if product.form == "consumer" or product.status is ProductStatus.MINING:
-        return {"1"}
-    return {"2"} if product.has("datacenter") else set()
+        return frozenset("1")
+    return frozenset("2") if product.has("datacenter") else frozenset()
 
 
 def _check_segment(subject: Subject) -> Iterator[Finding]:
@@ -380,7 +383,7 @@ def _check_segment(subject: Subject) -> Iterator[Finding]:
     if product is None:
         yield finding(rule, "no-product")
         return
-    expected = _expected_segments(product)
+    expected = _expected_segments(product.key)
     claim, board = _board(subject)
     if not expected or (not claim.ok and product.form in _UNNUMBERED):
         yield finding(rule, "not-for-product", expected=product.name)
