@@ -51,7 +51,7 @@ VERIFIED = "verified"
 
 def signed(subject: Subject, name: str) -> Claim:
     """Return a claim that verified attestation evidence makes."""
-    return subject.device.claims.get(f"signed.{name}", FROM_DEVICE_CERTIFICATE)
+    return subject.device.claims.get("signed." + name, FROM_DEVICE_CERTIFICATE)
 
 
 def is_verified(subject: Subject) -> bool:
@@ -78,10 +78,10 @@ def is_bound(subject: Subject) -> bool:
 
 def _nothing(rule: Rule, subject: Subject) -> Finding | None:
     """Say why there is nothing to compare, None where there is."""
-    if is_verified(subject):
+    state, product = signed(subject, "state"), subject.product
+    if state.value == VERIFIED:
         return None
-    product = subject.product
-    if not signed(subject, "state").ok and product is not None and not product.has(_TRAIT):
+    if state.value is None and product is not None and not product.has(_TRAIT):
         return finding(rule, "not-for-product", expected=product.name)
     report = subject.device.claims.get("attestation.report", FROM_DEVICE_CERTIFICATE)
     return absent(rule, report, remedy=HOW)

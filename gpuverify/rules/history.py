@@ -6,12 +6,14 @@ says nothing: it may have been cleared, or nothing may have happened yet.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
 from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.product import ProductKey
 from gpuverify.model.sale import Condition
 from gpuverify.model.subject import Subject
 from gpuverify.rules.board import good_serial
@@ -24,7 +26,7 @@ from gpuverify.rules.compare import (
     finding,
     says,
 )
-from gpuverify.rules.condition import count, lacks_trait
+from gpuverify.rules.condition import count, counts, lacks_trait
 from gpuverify.rules.constants import SENTINEL
 
 HOUR_S, DAY_S = 3600, 86400
@@ -40,7 +42,13 @@ def sold_as_new(subject: Subject) -> bool:
 
 def launch_s(subject: Subject) -> int | None:
     """Return the product's launch in Unix seconds, None where it is not on file."""
-    for value in subject.product.get("launch.date") if subject.product else ():
+    return _launch_s(subject.product.key) if subject.product else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _launch_s(product: ProductKey) -> int | None:
+    """Return a product's launch in Unix seconds, None where it is not on file."""
+    for value in product.product.get("launch.date"):
         if isinstance(value.value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value.value):
             try:
                 day = datetime.strptime(value.value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
@@ -390,8 +398,7 @@ def _check_counters(subject: Subject) -> Iterator[Finding]:
     if not_for := lacks_trait(rule, subject, "ecc", claims):
         yield not_for
         return
-    raised = [claim for claim in claims if count(claim)]
-    read = [claim for claim in claims if count(claim) is not None]
+    read, raised = counts(claims)
     if raised:
         yield finding(
             rule,

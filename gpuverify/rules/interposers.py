@@ -132,7 +132,7 @@ def _check_preload(subject: Subject) -> Iterator[Finding]:
     if files.value is True:
         yield said(rule, "file-functions", *([preload] if preload.ok else [files]))
         return
-    missing = [claim for claim in (preload, driver_api, files) if not claim.ok]
+    missing = [claim for claim in (preload, driver_api, files) if claim.value is None]
     if not audit.ok and audit.status is not NOT_FOUND:
         missing.append(audit)
     if missing:
@@ -185,10 +185,10 @@ def _check_mounts(subject: Subject) -> Iterator[Finding]:
         subject.read("device_node.foreign_mount"),
         subject.host.read("host.foreign_mounts"),
     )
-    container = subject.host.read("host.container")
     if node.value is True:
         yield said(rule, "over-the-node", node, *([mounts] if mounts.ok else []))
     elif mounts.ok and not empty(mounts):
+        container = subject.host.read("host.container")
         inside = container.ok and not empty(container)
         yield said(rule, "container" if inside else "over-files", mounts)
     elif mounts.ok and node.ok:
@@ -234,9 +234,9 @@ FOREIGN_MOUNTS = environment_rule(
 def _check_unlock(subject: Subject) -> Iterator[Finding]:
     """Look for traces of a known memory unlock."""
     rule = UNLOCK_TRACES
-    claims = [subject.host.read(f"host.{name}") for name in ("unlock_module", "kernel_log_unlock")]
+    claims = [subject.host.read(name) for name in ("host.unlock_module", "host.kernel_log_unlock")]
     raised = [claim for claim in claims if claim.value is True]
-    missing = [claim for claim in claims if not claim.ok]
+    missing = [claim for claim in claims if claim.value is None]
     if raised:
         yield said(rule, "traces", *raised)
     elif missing:
