@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 
 from gpuverify.model.claims import Claim
 from gpuverify.model.evidence import NVML_FIRST, ClaimSet
@@ -22,21 +21,22 @@ def library_on_file(subject: Subject) -> bool:
     return listed is not None and listed == version.value
 
 
-def _check_library(subject: Subject) -> Iterator[Finding]:
+def _check_library(subject: Subject) -> Finding:
     """Judge whether the reference list or the package manager vouches for the NVML library."""
     rule = LIBRARY
     digest, match = subject.host.read("library.sha256"), subject.host.read("library.package_match")
     version = subject.host.read("driver.version")
     listed = subject.reference.library_version(str(digest.value)) if digest.ok else None
     if listed is not None and version.ok:
-        yield said(rule, "on-file" if listed == version.value else "other-version", digest, version)
-    elif match.value is True:
-        yield said(rule, "vouched", match)
-    elif match.value is False:
+        return said(
+            rule, "on-file" if listed == version.value else "other-version", digest, version
+        )
+    if match.value is True:
+        return said(rule, "vouched", match)
+    if match.value is False:
         path = subject.host.read("library.path")
-        yield said(rule, "altered", match, *([path] if path.ok else []))
-    else:
-        yield absent(rule, match, code_id="unknown")
+        return said(rule, "altered", match, *([path] if path.ok else []))
+    return absent(rule, match, code_id="unknown")
 
 
 LIBRARY = environment_rule(
@@ -89,14 +89,13 @@ LIBRARY = environment_rule(
 )
 
 
-def _check_skew(subject: Subject) -> Iterator[Finding]:
+def _check_skew(subject: Subject) -> Finding:
     """Compare the versions that library, nvidia-smi and kernel module give."""
     rule = VERSION_SKEW
     names = ("driver.version", "driver.kernel_version")
     firsts = [subject.host.read(name) for name in names]
     if missing := [claim for claim in firsts if not claim.ok]:
-        yield absent(rule, *missing)
-        return
+        return absent(rule, *missing)
     values = {
         claim.value
         for name in names
@@ -104,10 +103,9 @@ def _check_skew(subject: Subject) -> Iterator[Finding]:
         if claim.value is not None and claim.source in NVML_FIRST
     }
     if len(values) == 1:
-        yield said(rule, "same", *firsts)
-        return
+        return said(rule, "same", *firsts)
     told = [subject.host.get(name, source) for name in names for source in NVML_FIRST]
-    yield said(rule, "apart", *(claim for claim in told if claim.ok))
+    return said(rule, "apart", *(claim for claim in told if claim.ok))
 
 
 VERSION_SKEW = environment_rule(
@@ -130,24 +128,23 @@ VERSION_SKEW = environment_rule(
 )
 
 
-def _check_program(subject: Subject) -> Iterator[Finding]:
+def _check_program(subject: Subject) -> Finding:
     """Judge whether nvidia-smi is a program, and the one that the driver's packages brought."""
     rule, claim = SMI_PROGRAM, subject.host.read("nvidia_smi.is_elf")
     match = subject.host.read("nvidia_smi.package_match")
     if not claim.ok:
-        yield absent(rule, claim)
-    elif not claim.value:
-        yield said(rule, "script", claim)
-    elif match.value is False:
-        yield said(rule, "altered", match)
-    elif match.value is True:
+        return absent(rule, claim)
+    if not claim.value:
+        return said(rule, "script", claim)
+    if match.value is False:
+        return said(rule, "altered", match)
+    if match.value is True:
         package = subject.host.read("nvidia_smi.package")
-        yield said(rule, "program", package, match) if package.ok else said(rule, "program", match)
-    elif library_on_file(subject):
+        return said(rule, "program", package, match) if package.ok else said(rule, "program", match)
+    if library_on_file(subject):
         # NVIDIA's own installer leaves no package; the library beside it is vouched for otherwise.
-        yield said(rule, "unpackaged", claim)
-    else:
-        yield absent(rule, match, code_id="unknown")
+        return said(rule, "unpackaged", claim)
+    return absent(rule, match, code_id="unknown")
 
 
 SMI_PROGRAM = environment_rule(
@@ -245,7 +242,7 @@ def _agreed(names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     return ", ".join(names), citations(spoken)
 
 
-def _check_readers(subject: Subject) -> Iterator[Finding]:
+def _check_readers(subject: Subject) -> Finding:
     """Compare NVML and nvidia-smi in what cannot change between two reads."""
     rule, claims = NVIDIA_SMI, subject.device.claims
     names: list[str] = []
@@ -259,14 +256,13 @@ def _check_readers(subject: Subject) -> Iterator[Finding]:
         if left.value != right.value and not _same(left, right):
             differing += pair
     if differing:
-        yield said(rule, "differ", *differing)
-    elif not names:
-        yield absent(rule, claims.get("gpu.uuid", FROM_NVIDIA_SMI))
-    elif len(names) < len(_IMMUTABLE) and (unasked := _unasked(claims)):
-        yield absent(rule, *unasked)
-    else:
-        observed, cited = _agreed(tuple(names))
-        yield finding(rule, "agree", observed=observed, claims=cited)
+        return said(rule, "differ", *differing)
+    if not names:
+        return absent(rule, claims.get("gpu.uuid", FROM_NVIDIA_SMI))
+    if len(names) < len(_IMMUTABLE) and (unasked := _unasked(claims)):
+        return absent(rule, *unasked)
+    observed, cited = _agreed(tuple(names))
+    return finding(rule, "agree", observed=observed, claims=cited)
 
 
 NVIDIA_SMI = environment_rule(

@@ -7,7 +7,7 @@ to imported text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from gpuverify.model.claims import Basis, Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
@@ -32,7 +32,7 @@ NOT_FOR_LOG = Code(
     text="The evidence is somebody's log, which says nothing about its host.",
 )
 
-Check = Callable[[Subject], Iterator[Finding]]
+Check = Callable[[Subject], Finding]
 
 
 def environment_rule(
@@ -64,7 +64,7 @@ def environment_rule(
 
     def guarded(subject: Subject) -> Iterable[Finding]:
         """Leave logs alone."""
-        return left_alone if subject.imported else check(subject)
+        return left_alone if subject.imported else (check(subject),)
 
     rule = Rule(
         id=rule_id,
@@ -129,17 +129,15 @@ def _lacking(
     )
 
 
-def _check_behind(subject: Subject) -> Iterator[Finding]:
+def _check_behind(subject: Subject) -> Finding:
     """Look for the kernel driver, the PCI function and the device node behind NVML."""
     rule = KERNEL_BEHIND_NVML
     answer = _nvml_answer(subject)
     if answer is None:
-        yield absent(rule, subject.read("gpu.uuid", FROM_NVML), code_id="nvml-silent")
-        return
+        return absent(rule, subject.read("gpu.uuid", FROM_NVML), code_id="nvml-silent")
     wsl = subject.host.read("host.wsl")
     if wsl.value is True:
-        yield said(rule, "wsl", wsl)
-        return
+        return said(rule, "wsl", wsl)
     driver = subject.host.read("driver.kernel_version", FROM_PROCFS, FROM_HOST)
     device = subject.read("pci.device_id", FROM_PCI_CONFIG)
     function = device if device.ok else subject.read("pci.bus_id", FROM_PCI_CONFIG)
@@ -155,13 +153,11 @@ def _check_behind(subject: Subject) -> Iterator[Finding]:
     if node.value is False:
         lacking.append((node, "it has no device node"))
     if lacking:
-        yield _lacking(subject, rule, answer, counted, lacking)
-        return
+        return _lacking(subject, rule, answer, counted, lacking)
     missing = [claim for claim in (driver, function, bound, node) if claim.value is None]
     if missing:
-        yield absent(rule, *missing)
-    else:
-        yield said(rule, "stands", driver, function, node, observed="all three are there")
+        return absent(rule, *missing)
+    return said(rule, "stands", driver, function, node, observed="all three are there")
 
 
 KERNEL_BEHIND_NVML = environment_rule(
@@ -213,7 +209,7 @@ def _no_flag(cpuid: Claim) -> bool:
     return cpuid.status is NOT_SUPPORTED
 
 
-def _check_machine(subject: Subject) -> Iterator[Finding]:
+def _check_machine(subject: Subject) -> Finding:
     """Judge whether we run in a virtual machine."""
     rule = VIRTUAL_MACHINE
     vendor = subject.host.read("host.virtual_machine")
@@ -228,11 +224,10 @@ def _check_machine(subject: Subject) -> Iterator[Finding]:
     if mode.value in ("pass-through", "vgpu"):
         signs.append(mode)
     if signs:
-        yield said(rule, "virtual", *signs)
-    elif named and (cpuid.value is not None or _no_flag(cpuid)) and mode.status is not NOT_ASKED:
-        yield said(rule, "none-seen", vendor, cpuid)
-    else:
-        yield absent(rule, *[claim for claim in (vendor, cpuid, mode) if claim.value is None])
+        return said(rule, "virtual", *signs)
+    if named and (cpuid.value is not None or _no_flag(cpuid)) and mode.status is not NOT_ASKED:
+        return said(rule, "none-seen", vendor, cpuid)
+    return absent(rule, *[claim for claim in (vendor, cpuid, mode) if claim.value is None])
 
 
 VIRTUAL_MACHINE = environment_rule(
@@ -256,19 +251,17 @@ VIRTUAL_MACHINE = environment_rule(
 )
 
 
-def _check_story(subject: Subject) -> Iterator[Finding]:
+def _check_story(subject: Subject) -> Finding:
     """Hold the driver's story about pass-through against CPUID's."""
     rule = HYPERVISOR_STORY
     cpuid = subject.host.read("host.hypervisor_cpuid")
     mode = subject.read("gpu.virtualization_mode", FROM_NVML, FROM_NVIDIA_SMI)
     if _no_flag(cpuid):
-        yield finding(rule, "no-flag", basis=basis_of(cpuid), claims=cite(cpuid))
-        return
+        return finding(rule, "no-flag", basis=basis_of(cpuid), claims=cite(cpuid))
     if cpuid.value is None or mode.value is None:
-        yield absent(rule, *[claim for claim in (cpuid, mode) if claim.value is None])
-        return
+        return absent(rule, *[claim for claim in (cpuid, mode) if claim.value is None])
     guest = mode.value in ("pass-through", "vgpu")
-    yield said(rule, "contradiction" if guest and cpuid.value is False else "fits", cpuid, mode)
+    return said(rule, "contradiction" if guest and cpuid.value is False else "fits", cpuid, mode)
 
 
 HYPERVISOR_STORY = environment_rule(
@@ -296,13 +289,12 @@ HYPERVISOR_STORY = environment_rule(
 )
 
 
-def _check_wsl(subject: Subject) -> Iterator[Finding]:
+def _check_wsl(subject: Subject) -> Finding:
     """Judge whether this is the Windows Subsystem for Linux."""
     claim = subject.host.read("host.wsl")
     if claim.ok:
-        yield said(WSL, "wsl" if claim.value else "not-wsl", claim)
-    else:
-        yield absent(WSL, claim)
+        return said(WSL, "wsl" if claim.value else "not-wsl", claim)
+    return absent(WSL, claim)
 
 
 WSL = environment_rule(
@@ -325,13 +317,12 @@ WSL = environment_rule(
 )
 
 
-def _check_container(subject: Subject) -> Iterator[Finding]:
+def _check_container(subject: Subject) -> Finding:
     """Remark on containers."""
     claim = subject.host.read("host.container")
     if claim.ok:
-        yield said(CONTAINER, "none" if empty(claim) else "container", claim)
-    else:
-        yield absent(CONTAINER, claim)
+        return said(CONTAINER, "none" if empty(claim) else "container", claim)
+    return absent(CONTAINER, claim)
 
 
 CONTAINER = environment_rule(
@@ -353,15 +344,14 @@ CONTAINER = environment_rule(
 )
 
 
-def _check_age(subject: Subject) -> Iterator[Finding]:
+def _check_age(subject: Subject) -> Finding:
     """Hold the driver's branch against the lowest that the policy accepts."""
     rule, lowest = DRIVER_AGE, subject.thresholds.driver_min
     version = subject.host.read("driver.version")
     branch = driver_branch(version.value) if isinstance(version.value, str) else None
     if branch is None:
-        yield absent(rule, version)
-        return
-    yield said(
+        return absent(rule, version)
+    return said(
         rule,
         "accepted" if branch >= lowest else "too-old",
         version,
@@ -393,23 +383,21 @@ _ANSWERS = ("source.nvml", "source.pci-config", "source.procfs", "source.host",
             "source.nvidia-smi")  # fmt: skip
 
 
-def _check_sources(subject: Subject) -> Iterator[Finding]:
+def _check_sources(subject: Subject) -> Finding:
     """Say which sources did not answer."""
     rule = SOURCES
     claims = [subject.host.read(name) for name in _ANSWERS]
     unwell = [c for c in claims if c.value != "ok"]
     if not unwell:
-        yield said(rule, "all-answered", *claims, observed="all answered")
-        return
+        return said(rule, "all-answered", *claims, observed="all answered")
     dead = [c for c in unwell if c.ok]
     dead += [c for c in unwell if c.status is TIMED_OUT]
     if dead:
         text = "; ".join(says(c, f"{c.id.partition('.')[2]}: {c.value or c.status.value}")
                          for c in dead)  # fmt: skip
         alone = all(c.id == "source.nvidia-smi" for c in dead)
-        yield said(rule, "second-reader-ended" if alone else "ended", *dead, observed=text)
-    else:
-        yield absent(rule, *unwell)
+        return said(rule, "second-reader-ended" if alone else "ended", *dead, observed=text)
+    return absent(rule, *unwell)
 
 
 SOURCES = environment_rule(
