@@ -225,11 +225,12 @@ def _both(claims: ClaimSet, name: str) -> tuple[Claim, Claim] | None:
     return left, right
 
 
-def _unasked(claims: ClaimSet) -> list[Claim]:
+def _unasked(claims: ClaimSet, compared: list[str]) -> list[Claim]:
     """Return what every version prints and one of the two was not even asked."""
     return [
         claim
         for name in _ALWAYS_PRINTED
+        if name not in compared
         for claim in (claims.get(name, FROM_NVML), claims.get(name, FROM_NVIDIA_SMI))
         if claim.status is NOT_ASKED
     ]
@@ -259,7 +260,7 @@ def _check_readers(subject: Subject) -> Finding:
         return said(rule, "differ", *differing)
     if not names:
         return absent(rule, claims.get("gpu.uuid", FROM_NVIDIA_SMI))
-    if len(names) < len(_IMMUTABLE) and (unasked := _unasked(claims)):
+    if len(names) < len(_IMMUTABLE) and (unasked := _unasked(claims, names)):
         return absent(rule, *unasked)
     observed, cited = _agreed(tuple(names))
     return finding(rule, "agree", observed=observed, claims=cited)

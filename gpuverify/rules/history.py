@@ -325,6 +325,13 @@ RETIRED = Rule(
 )
 
 
+@functools.lru_cache(maxsize=16)
+def _year(day: int) -> int:
+    """Return the year of a day that is counted from the Unix epoch."""
+    return datetime.fromtimestamp(day * DAY_S, tz=timezone.utc).year
+
+
+@functools.lru_cache(maxsize=1024)
 def _serial_date(text: str, now_year: int) -> str | None:
     """Return week and year of a 13-digit serial number, None where they are implausible."""
     if not re.fullmatch(r"\d{13}", text):
@@ -342,8 +349,7 @@ def _check_serial(subject: Subject) -> Iterator[Finding]:
     if serial is None:
         yield absent(rule, _placeholder(claim))
         return
-    year = datetime.fromtimestamp(subject.now_ms // 1000, tz=timezone.utc).year
-    date = _serial_date(serial, year)
+    date = _serial_date(serial, _year(subject.now_ms // (DAY_S * 1000)))
     yield finding(
         rule,
         "dated" if date else "undated",

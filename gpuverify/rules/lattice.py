@@ -377,6 +377,12 @@ def _expected_segments(key: ProductKey) -> frozenset[str]:
     return frozenset("2") if product.has("datacenter") else frozenset()
 
 
+@functools.lru_cache(maxsize=64)
+def _segments_text(segments: frozenset[str]) -> str:
+    """Return segments for people."""
+    return " or ".join(_SEGMENTS.get(segment, segment) for segment in sorted(segments))
+
+
 def _check_segment(subject: Subject) -> Iterator[Finding]:
     """L5: the first character of the second group names the market."""
     rule, product = SEGMENT, subject.product
@@ -398,7 +404,7 @@ def _check_segment(subject: Subject) -> Iterator[Finding]:
         rule,
         code,
         observed=f"{says(claim)}, a {_SEGMENTS.get(board.segment, 'new')} board",
-        expected=f"a {' or '.join(_SEGMENTS.get(s, s) for s in sorted(expected))} board",
+        expected=f"a {_segments_text(expected)} board",
         basis=basis_of(claim),
         claims=cite(claim),
     )

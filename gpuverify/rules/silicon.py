@@ -23,7 +23,6 @@ from gpuverify.rules.compare import (
     cite_reference,
     compare_value,
     finding,
-    own_values,
     says,
     values_text,
 )
@@ -197,10 +196,8 @@ def _check_bar1(subject: Subject) -> Iterator[Finding]:
         return
     largest = subject.read("pci.bar1_max_bytes", FROM_PCI_CONFIG)
     size = _mib(largest)
-    if size is None:
-        yield _current_bar1(subject, product)
-        return
-    if own_values(subject, "pci.bar1_max_mib"):
+    offered = on_file(subject, "pci.bar1_max_mib", "MiB")
+    if size is not None and offered.values:
         yield compare_value(
             rule,
             subject,
@@ -211,7 +208,8 @@ def _check_bar1(subject: Subject) -> Iterator[Finding]:
             unit="MiB",
         )
         return
-    if size < max(on_file(subject, "pci.bar1_mib").numbers, default=0):
+    shown = on_file(subject, "pci.bar1_mib", "MiB")
+    if size is not None and size < max(shown.numbers, default=0):
         # No host makes this smaller: what the device cannot offer, the product was seen to show.
         yield compare_value(
             rule,
@@ -224,17 +222,15 @@ def _check_bar1(subject: Subject) -> Iterator[Finding]:
             excludes=False,
         )
         return
-    yield _current_bar1(subject, product)
+    yield _current_bar1(subject, product, shown, offered)
 
 
-def _current_bar1(subject: Subject, product: Product) -> Finding:
+def _current_bar1(subject: Subject, product: Product, shown: OnFile, offered: OnFile) -> Finding:
     """Compare the BAR1 of now with the most that the product can show."""
     rule = BAR1
     now = subject.read("pci.bar1_bytes")
     if (size := _mib(now)) is None:
         return absent(rule, now)
-    shown = on_file(subject, "pci.bar1_mib", "MiB")
-    offered = on_file(subject, "pci.bar1_max_mib", "MiB")
     sizes = (*shown.numbers, *offered.numbers)
     said = says(now, f"{size} MiB of BAR1")
     if not sizes:
@@ -245,24 +241,21 @@ def _current_bar1(subject: Subject, product: Product) -> Finding:
         code = "other-product-in-log" if subject.imported else "other-product"
     # A larger sister in a small host shows this size too: only the largest of all tells.
     tells = code == "own-value" and _none_larger(tuple([n.key for n in subject.neighbours]), size)
+    listed, cited = shown.shown, shown.cited
+    if offered.values:
+        both = shown.values + offered.values
+        listed, cited = values_text(both, "MiB"), cite_reference(both)
     return finding(
         rule,
         code,
         observed=said,
-        expected=f"at most {most} MiB" if size > most else _either(shown, offered),
+        expected=f"at most {most} MiB" if size > most else listed,
         basis=agreed_basis(subject, now) if code == "own-value" else basis_of(now),
         claims=cite(now),
-        reference=cite_reference(shown.values + offered.values),
+        reference=cited,
         field="pci.bar1_mib" if tells else "",
         value=size if tells else None,
     )
-
-
-def _either(shown: OnFile, offered: OnFile) -> str:
-    """Return what is on file of the size now and of the largest, for people."""
-    if not offered.values:
-        return shown.shown
-    return values_text(shown.values + offered.values, "MiB")
 
 
 @functools.lru_cache(maxsize=1024)
