@@ -78,12 +78,13 @@ def is_bound(subject: Subject) -> bool:
 
 def _nothing(rule: Rule, subject: Subject) -> Finding | None:
     """Say why there is nothing to compare, None where there is."""
-    state, product = signed(subject, "state"), subject.product
+    said = subject.device.claims
+    state, product = said.get("signed.state", FROM_DEVICE_CERTIFICATE), subject.product
     if state.value == VERIFIED:
         return None
     if state.value is None and product is not None and not product.has(_TRAIT):
         return finding(rule, "not-for-product", expected=product.name)
-    report = subject.device.claims.get("attestation.report", FROM_DEVICE_CERTIFICATE)
+    report = said.get("attestation.report", FROM_DEVICE_CERTIFICATE)
     return absent(rule, report, remedy=HOW)
 
 

@@ -94,18 +94,20 @@ def _check_skew(subject: Subject) -> Finding:
     rule = VERSION_SKEW
     names = ("driver.version", "driver.kernel_version")
     firsts = [subject.host.read(name) for name in names]
-    if missing := [claim for claim in firsts if not claim.ok]:
+    if missing := [claim for claim in firsts if claim.value is None]:
         return absent(rule, *missing)
-    values = {
-        claim.value
-        for name in names
-        for claim in subject.host.all(name)
-        if claim.value is not None and claim.source in NVML_FIRST
-    }
-    if len(values) == 1:
-        return said(rule, "same", *firsts)
-    told = [subject.host.get(name, source) for name in names for source in NVML_FIRST]
-    return said(rule, "apart", *(claim for claim in told if claim.ok))
+    version = firsts[0].value
+    for name in names:
+        for claim in subject.host.all(name):
+            if claim.value not in (None, version) and claim.source in NVML_FIRST:
+                return said(rule, "apart", *_versions(subject.host, names))
+    return said(rule, "same", *firsts)
+
+
+def _versions(host: ClaimSet, names: tuple[str, ...]) -> list[Claim]:
+    """Return every version that was told, in the order in which sources are preferred."""
+    told = [host.get(name, source) for name in names for source in NVML_FIRST]
+    return [claim for claim in told if claim.ok]
 
 
 VERSION_SKEW = environment_rule(

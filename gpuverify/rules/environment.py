@@ -98,7 +98,10 @@ def said(rule: Rule, code: str, *claims: Claim, observed: str = "", expected: st
 
 def empty(claim: Claim) -> bool:
     """Whether a list that the host reports is empty."""
-    return claim.ok and str(claim.value).strip().lower() in ("", "none")
+    value = claim.value
+    if value is None:
+        return False
+    return value == "none" or str(value).strip().lower() in ("", "none")
 
 
 def _nvml_answer(subject: Subject) -> Claim | None:
@@ -140,15 +143,15 @@ def _check_behind(subject: Subject) -> Finding:
         return said(rule, "wsl", wsl)
     driver = subject.host.read("driver.kernel_version", FROM_PROCFS, FROM_HOST)
     device = subject.read("pci.device_id", FROM_PCI_CONFIG)
-    function = device if device.ok else subject.read("pci.bus_id", FROM_PCI_CONFIG)
+    function = device if device.value is not None else subject.read("pci.bus_id", FROM_PCI_CONFIG)
     bound, node = subject.read("pci.driver"), subject.read("device_node.present")
     counted = subject.host.read("host.pci_gpu_count")
     lacking = []
     if driver.status is NOT_FOUND:
         lacking.append((driver, "no kernel driver is loaded"))
-    if not function.ok and (counted.ok or counted.status is NOT_FOUND):
+    if function.value is None and (counted.ok or counted.status is NOT_FOUND):
         lacking.append((counted, "no PCI function stands at its bus id"))
-    if bound.ok and bound.value not in ("nvidia", "nvidia-drm"):
+    if bound.value not in (None, "nvidia", "nvidia-drm"):
         lacking.append((bound, f"the PCI function is bound to {bound.value}"))
     if node.value is False:
         lacking.append((node, "it has no device node"))

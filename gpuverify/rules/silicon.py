@@ -431,8 +431,8 @@ def _check_objects(subject: Subject) -> Iterator[Finding]:
         yield finding(rule, "no-product")
         return
     oem, ecc = subject.read("inforom.oem_object"), subject.read("inforom.ecc_object")
-    if not oem.ok or not (ecc.ok or ecc.status is NOT_SUPPORTED):
-        yield absent(rule, oem if not oem.ok else ecc)
+    if oem.value is None or (ecc.value is None and ecc.status is not NOT_SUPPORTED):
+        yield absent(rule, oem if oem.value is None else ecc)
         return
     known = _objects_of(product.key)
     seen = (oem.value, ecc.value)
