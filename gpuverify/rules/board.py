@@ -17,12 +17,10 @@ from gpuverify.rules.compare import (
     absent,
     basis_of,
     cite,
-    cite_reference,
     finding,
-    own_values,
     says,
-    values_text,
 )
+from gpuverify.rules.on_file import on_file
 
 _SEQUENCES = ("01234567890123456789", "98765432109876543210")
 
@@ -66,16 +64,26 @@ def _good_key(text: str) -> str | None:
 def _check_key(subject: Subject) -> Iterator[Finding]:
     """Say which of UUID, serial number and PDI can tell this card again."""
     rule = KEY
-    uuid, serial, pdi = (subject.read(f"gpu.{name}") for name in ("uuid", "serial", "pdi"))
-    held = [c for c, ok in ((uuid, good_key(uuid)), (serial, good_serial(serial)),
-                            (pdi, good_key(pdi))) if ok]  # fmt: skip
-    named = ", ".join(claim.id.partition(".")[2] for claim in held)
-    if good_key(uuid) and len(held) > 1:
-        yield finding(rule, "held", observed=named, basis=basis_of(*held), claims=cite(*held))
-    elif held:
-        yield finding(rule, "partial", observed=named, basis=basis_of(*held), claims=cite(*held))
-    elif any(claim.ok for claim in (uuid, serial, pdi)):
-        present = [claim for claim in (uuid, serial, pdi) if claim.ok]
+    uuid, serial = subject.read("gpu.uuid"), subject.read("gpu.serial")
+    pdi = subject.read("gpu.pdi")
+    named, held = [], []
+    if good_key(uuid):
+        named, held = ["uuid"], [uuid]
+    if good_serial(serial):
+        named.append("serial")
+        held.append(serial)
+    if good_key(pdi):
+        named.append("pdi")
+        held.append(pdi)
+    if held:
+        yield finding(
+            rule,
+            "held" if named[0] == "uuid" and len(held) > 1 else "partial",
+            observed=", ".join(named),
+            basis=basis_of(*held),
+            claims=cite(*held),
+        )
+    elif present := [claim for claim in (uuid, serial, pdi) if claim.ok]:
         yield finding(
             rule, "placeholder", observed=" and ".join(says(c) for c in present),
             claims=cite(*present),
@@ -125,19 +133,19 @@ def _check_power(subject: Subject) -> Iterator[Finding]:
     if not isinstance(claim.value, int):
         yield absent(rule, claim)
         return
-    watts, own = claim.value // 1000, own_values(subject, "power.limit_default_w")
+    watts, own = claim.value // 1000, on_file(subject, "power.limit_default_w", "W")
     said = says(claim, f"{watts} W as the default limit")
     code = "no-reference"
-    if own:
-        code = "own-value" if any(v.value == watts for v in own) else "other"
+    if own.values:
+        code = "own-value" if watts in own.numbers else "other"
     yield finding(
         rule,
         code,
         observed=said,
-        expected=values_text(own, "W") or product.name,
+        expected=own.shown or product.name,
         basis=basis_of(claim),
         claims=cite(claim),
-        reference=cite_reference(own),
+        reference=own.cited,
     )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, ClaimStatus
+from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
-from gpuverify.model.product import Product
+from gpuverify.model.product import Product, ProductKey
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     MIB,
@@ -24,11 +25,12 @@ from gpuverify.rules.compare import (
     finding,
     name_of,
     other_holders,
-    own_values,
     says,
     some,
     values_text,
 )
+from gpuverify.rules.constants import NOT_SUPPORTED
+from gpuverify.rules.on_file import OnFile, on_file
 
 EXACT_FROM_DRIVER = 510
 """From this branch on NVML's total is the nominal one and the reserve stands beside it; before, it
@@ -41,9 +43,15 @@ give 1/16 away before the driver's reserve."""
 
 def _nominal(product: Product) -> tuple[int, ...]:
     """Return a product's nominal sizes in MiB."""
+    return _nominal_sizes(product.key)
+
+
+@functools.lru_cache(maxsize=1024)
+def _nominal_sizes(product: ProductKey) -> tuple[int, ...]:
+    """Return a product's nominal sizes in MiB."""
     return tuple(
         value.value
-        for value in product.get("memory.nominal_mib")
+        for value in product.product.get("memory.nominal_mib")
         if isinstance(value.value, int) and value.value > 0
     )
 
@@ -75,7 +83,7 @@ def _setting_in_doubt(subject: Subject, product: Product) -> Claim | None:
     mig = subject.read("mig.mode_current")
     if mig.value is True and subject.imported:
         return mig
-    if product.has("mig") and not mig.ok and mig.status is not ClaimStatus.NOT_SUPPORTED:
+    if product.has("mig") and not mig.ok and mig.status is not NOT_SUPPORTED:
         return mig if subject.imported else None
     return None
 
@@ -97,17 +105,19 @@ def _check_total(subject: Subject) -> Iterator[Finding]:
         yield finding(
             rule, "era-unknown", observed=said, expected=product.name, claims=cite(claim, version)
         )
-    elif driver >= EXACT_FROM_DRIVER and own_values(subject, "memory.total_mib"):
-        yield _exact(subject, product, claim, total, said)
+    elif (
+        driver >= EXACT_FROM_DRIVER and (own := on_file(subject, "memory.total_mib", "MiB")).values
+    ):
+        yield _exact(subject, product, claim, own, said)
     else:
         yield _by_class(subject, product, claim, total, said)
 
 
-def _exact(subject: Subject, product: Product, claim: Claim, total: int, said: str) -> Finding:
+def _exact(subject: Subject, product: Product, claim: Claim, own: OnFile, said: str) -> Finding:
     """Compare with the totals on file for this driver and ECC mode."""
-    rule, own = TOTAL, own_values(subject, "memory.total_mib")
-    expected, cited = values_text(own, "MiB"), cite(claim)
-    matched = [value for value in own if value.value == total]
+    rule, total = TOTAL, int(claim.value or 0) // MIB
+    expected, cited = own.shown, cite(claim)
+    matched = [value for value in own.values if value.value == total]
     if matched:
         return finding(
             rule,
@@ -142,7 +152,7 @@ def _exact(subject: Subject, product: Product, claim: Claim, total: int, said: s
         expected=expected,
         basis=basis_of(claim),
         claims=cited,
-        reference=cite_reference(own),
+        reference=own.cited,
     )
 
 

@@ -37,12 +37,27 @@ def count(claim: Claim) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def counts(claims: Iterable[Claim]) -> tuple[list[Claim], list[Claim]]:
+    """Return the claims that hold a count, and those of them whose count is not zero."""
+    held: list[Claim] = []
+    raised: list[Claim] = []
+    for claim in claims:
+        value = claim.value
+        if isinstance(value, int) and not isinstance(value, bool):
+            held.append(claim)
+            if value:
+                raised.append(claim)
+    return held, raised
+
+
 def lacks_trait(
     rule: Rule, subject: Subject, trait: str, claims: Iterable[Claim]
 ) -> Finding | None:
     """Return the not-applicable finding where the product lacks the trait and nothing is read."""
     product = subject.product
-    if product is None or product.has(trait) or any(claim.ok for claim in claims):
+    if product is None or product.has(trait):
+        return None
+    if any(claim.value is not None for claim in claims):
         return None
     return finding(rule, "not-for-product", expected=product.name)
 
@@ -62,7 +77,7 @@ def _flag_findings(
         )
     if raised:
         return
-    missing = [claim for claim in claims if not claim.ok]
+    missing = [claim for claim in claims if claim.value is None]
     if missing:
         yield absent(rule, *missing)
     else:
@@ -100,7 +115,7 @@ def _check_remap(subject: Subject) -> Iterator[Finding]:
             )
     if stated:
         return
-    missing = [claim for claim in claims if not claim.ok]
+    missing = [claim for claim in claims if claim.value is None]
     if missing:
         yield absent(rule, missing[0], remedy="with MIG on the driver does not tell; turn it off")
     else:
@@ -148,29 +163,32 @@ ROW_REMAP = Rule(
 )
 
 
+_HISTOGRAM = tuple(f"remap.histogram_{part}" for part in ("max", "high", "partial", "low", "none"))
+
+
 def _check_spares(subject: Subject) -> Iterator[Finding]:
     """Judge how many banks ran out of spare rows."""
     rule = SPARE_ROWS
-    names = ("max", "high", "partial", "low", "none")
-    parts = {name: subject.read(f"remap.histogram_{name}") for name in names}
-    if not_for := lacks_trait(rule, subject, "row-remap", parts.values()):
+    parts = [subject.read(name) for name in _HISTOGRAM]
+    if not_for := lacks_trait(rule, subject, "row-remap", parts):
         yield not_for
         return
-    for name, code in (("none", "exhausted"), ("low", "low")):
-        if number := count(parts[name]):
+    *_, low, none = parts
+    for claim, code in ((none, "exhausted"), (low, "low")):
+        if number := count(claim):
             yield finding(
                 rule,
                 code,
-                observed=says(parts[name], f"{number} banks"),
-                basis=basis_of(parts[name]),
-                claims=cite(parts[name]),
+                observed=says(claim, f"{number} banks"),
+                basis=basis_of(claim),
+                claims=cite(claim),
             )
             return
-    missing = [claim for claim in parts.values() if count(claim) is None]
+    missing = [claim for claim in parts if count(claim) is None]
     if missing:
         yield absent(rule, missing[0])
     else:
-        yield finding(rule, "enough", basis=basis_of(*parts.values()), claims=cite(*parts.values()))
+        yield finding(rule, "enough", basis=basis_of(*parts), claims=cite(*parts))
 
 
 SPARE_ROWS = Rule(
@@ -334,23 +352,26 @@ def _check_errors(subject: Subject) -> Iterator[Finding]:
     if not_for := lacks_trait(rule, subject, "ecc", (*hard, *soft)):
         yield not_for
         return
-    for claims, code in ((hard, "uncorrectable"), (soft, "correctable")):
-        counted = [claim for claim in claims if count(claim)]
-        if counted:
-            yield finding(
-                rule,
-                code,
-                observed="; ".join(f"{says(c)} {c.id.replace('ecc.', '')}" for c in counted),
-                basis=basis_of(*counted),
-                claims=cite(*counted),
-            )
-            return
-    read = [claim for claim in (*hard, *soft) if count(claim) is not None]
-    aggregate = [claim for claim in hard[:5] if count(claim) is not None]
-    if aggregate and any(count(claim) is not None for claim in soft[:3]):
+    hard_read, hard_raised = counts(hard)
+    soft_read, soft_raised = counts(soft)
+    if counted := hard_raised or soft_raised:
+        yield finding(
+            rule,
+            "uncorrectable" if hard_raised else "correctable",
+            observed="; ".join(f"{says(c)} {c.id.replace('ecc.', '')}" for c in counted),
+            basis=basis_of(*counted),
+            claims=cite(*counted),
+        )
+    elif _over_life(hard_read) and _over_life(soft_read):
+        read = hard_read + soft_read
         yield finding(rule, "none", basis=basis_of(*read), claims=cite(*read))
     else:
         yield absent(rule, subject.read("ecc.aggregate.dram_uncorrectable"))
+
+
+def _over_life(read: list[Claim]) -> bool:
+    """Whether a counter over the board's life was read: those stand before the volatile ones."""
+    return bool(read) and read[0].id.startswith("ecc.aggregate.")
 
 
 ECC_ERRORS = Rule(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
-from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
+from gpuverify.model.claims import Basis, Claim, Source, Value
+from gpuverify.model.evidence import ClaimSet
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
@@ -19,6 +22,16 @@ from gpuverify.rules.compare import (
     says,
     some,
 )
+from gpuverify.rules.constants import (
+    FROM_CUDA,
+    FROM_NVIDIA_SMI,
+    FROM_NVML,
+    FROM_PCI_CONFIG,
+    FROM_PROCFS,
+    NOT_ASKED,
+)
+from gpuverify.rules.kept import citations
+from gpuverify.rules.on_file import uses_device
 from gpuverify.rules.product import exclusion_text, identity_text, number, word
 
 _ALIAS = re.compile(
@@ -26,68 +39,81 @@ _ALIAS = re.compile(
 )
 _ID_FIELDS = ("pci.device_id", "pci.subsystem_vendor_id", "pci.subsystem_device_id")
 _COMPARED = ("pci.vendor_id", *_ID_FIELDS)
-_ATTRIBUTES = {name: name.replace("pci.", "pci.attribute.") for name in _COMPARED}
+_LIBRARIES = (FROM_NVML, FROM_NVIDIA_SMI, FROM_PROCFS, FROM_CUDA)
+_ATTRIBUTES = tuple(name.replace("pci.", "pci.attribute.") for name in _COMPARED)
 
 
-def _alias_ids(claim: Claim) -> dict[str, int]:
+def _alias_ids(claim: Claim) -> Mapping[str, int]:
     """Return the ids inside a modalias, empty where it has another shape."""
-    match = _ALIAS.fullmatch(claim.value) if isinstance(claim.value, str) else None
+    return _ids_in_alias(claim.value) if isinstance(claim.value, str) else {}
+
+
+@functools.lru_cache(maxsize=256)
+def _ids_in_alias(text: str) -> Mapping[str, int]:
+    """Return the ids inside the text of a modalias, empty where it has another shape."""
+    match = _ALIAS.fullmatch(text)
     if match is None:
-        return {}
-    return dict(zip(_COMPARED, (int(group, 16) for group in match.groups()), strict=True))
+        return MappingProxyType({})
+    ids = [int(group, 16) for group in match.groups()]
+    return MappingProxyType(dict(zip(_COMPARED, ids, strict=True)))
 
 
-def _speakers(subject: Subject) -> list[tuple[str, Claim, dict[str, int]]]:
-    """Return every speaker of PCI ids beside the configuration space, with what it says."""
-    claims = subject.device.claims
+def _spoken(claims: ClaimSet) -> dict[Source, dict[str, int]]:
+    """Return the PCI ids by who named them."""
     spoken: dict[Source, dict[str, int]] = {}
     for name in _COMPARED:
         for claim in claims.all(name):
             if (value := number(claim)) is not None:
                 spoken.setdefault(claim.source, {})[name] = value
-    found: list[tuple[str, Claim, dict[str, int]]] = [
+    return spoken
+
+
+def _speakers(
+    claims: ClaimSet,
+    spoken: Mapping[Source, Mapping[str, int]],
+    attributes: tuple[Claim, ...],
+    alias: Claim,
+) -> list[tuple[str, Claim, Mapping[str, int]]]:
+    """Return every speaker of PCI ids beside the configuration space, with what it says."""
+    found = [
         (SPEAKERS[source], claims.get("pci.device_id", source), spoken[source])
-        for source in (Source.NVML, Source.NVIDIA_SMI, Source.PROCFS, Source.CUDA)
+        for source in _LIBRARIES
         if source in spoken
     ]
-    attributes = {n: subject.read(name) for n, name in _ATTRIBUTES.items()}
-    ids = {n: v for n, c in attributes.items() if (v := number(c)) is not None}
+    ids = {n: v for n, c in zip(_COMPARED, attributes, strict=True) if (v := number(c)) is not None}
     if ids:
-        found.append(("the kernel's attribute file", attributes["pci.device_id"], ids))
-    alias = subject.read("pci.attribute.modalias")
-    if ids := _alias_ids(alias):
-        found.append(("the kernel's modalias", alias, ids))
+        found.append(("the kernel's attribute file", attributes[1], ids))
+    if told := _alias_ids(alias):
+        found.append(("the kernel's modalias", alias, told))
     return found
 
 
-def _unasked(subject: Subject) -> list[Claim]:
-    """Return what NVML and the kernel's attribute files were not even asked.
-
-    Whoever reads the configuration space reads these too, with a reason where there is no value:
-    their silence is no agreement.
-    """
-    claims = [subject.device.claims.get(name, Source.NVML) for name in _ID_FIELDS]
-    claims += [subject.read(_ATTRIBUTES[name]) for name in _ID_FIELDS]
-    claims.append(subject.read("pci.attribute.modalias"))
-    return [claim for claim in claims if claim.status is ClaimStatus.NOT_ASKED]
+@functools.lru_cache(maxsize=256)
+def _cited(speakers: tuple[tuple[Source, str], ...]) -> tuple[str, ...]:
+    """Cite the configuration space and whoever speaks beside it."""
+    return citations([*((FROM_PCI_CONFIG, name) for name in _COMPARED), *speakers])
 
 
 def _check_cross(subject: Subject) -> Iterator[Finding]:
     """Compare the ids in configuration space with everybody else's."""
-    rule = PCI_CROSS_CHECK
-    config = {n: subject.device.claims.get(n, Source.PCI_CONFIG) for n in _COMPARED}
-    hard = {n: v for n, c in config.items() if (v := number(c)) is not None}
+    rule, said = PCI_CROSS_CHECK, subject.device.claims
+    spoken = _spoken(said)
+    hard = spoken.get(FROM_PCI_CONFIG, {})
     if "pci.device_id" not in hard:
-        yield absent(rule, config["pci.device_id"], code_id="one-speaker")
+        config = said.get("pci.device_id", FROM_PCI_CONFIG)
+        yield absent(rule, config, code_id="one-speaker")
         return
-    speakers = _speakers(subject)
-    claims = cite(*config.values(), *(claim for _, claim, _ in speakers))
-    shown = identity_text(hard["pci.device_id"], *(hard.get(n) for n in _ID_FIELDS[1:]))
+    attributes = tuple([subject.read(name) for name in _ATTRIBUTES])
+    alias = subject.read("pci.attribute.modalias")
+    speakers = _speakers(said, spoken, attributes, alias)
+    claims = _cited(tuple([(claim.source, claim.id) for _, claim, _ in speakers]))
+    device, vendor, subsystem = [hard.get(n) for n in _ID_FIELDS]
+    shown = identity_text(hard["pci.device_id"], vendor, subsystem)
     differing = [
         f"{speaker} reports {word(ids[n])} as {n.partition('.')[2].replace('_', ' ')}"
         for speaker, _, ids in speakers
-        for n in _COMPARED
-        if n in ids and n in hard and ids[n] != hard[n]
+        for n, value in hard.items()
+        if n in ids and ids[n] != value
     ]
     if differing:
         yield finding(
@@ -99,36 +125,39 @@ def _check_cross(subject: Subject) -> Iterator[Finding]:
             claims=claims,
         )
         return
-    unasked = _unasked(subject)
+    # Whoever reads the configuration space asks NVML and the kernel's attribute files too, and has
+    # a reason where there is no value: their silence is no agreement.
+    asked = (*[said.get(name, FROM_NVML) for name in _ID_FIELDS], *attributes[1:], alias)
+    unasked = [claim for claim in asked if claim.status is NOT_ASKED]
     if unasked:
         yield absent(rule, *unasked, code_id="one-speaker")
         return
     drivers = [
         speaker
         for speaker, claim, ids in speakers
-        if claim.source in (Source.NVML, Source.NVIDIA_SMI) and "pci.device_id" in ids
+        if claim.source in (FROM_NVML, FROM_NVIDIA_SMI) and "pci.device_id" in ids
     ]
     if not drivers:
-        yield absent(rule, subject.read("pci.device_id", Source.NVML), code_id="one-speaker")
+        yield absent(rule, subject.read("pci.device_id", FROM_NVML), code_id="one-speaker")
         return
-    yield _agreed(subject, shown, hard, drivers, claims)
+    yield _agreed(subject, shown, (device, vendor, subsystem), drivers, claims)
 
 
 def _agreed(
     subject: Subject,
     shown: str,
-    hard: dict[str, int],
+    ids: tuple[int | None, int | None, int | None],
     drivers: list[str],
     claims: tuple[str, ...],
 ) -> Finding:
     """Build the finding for ids on which all speakers agree."""
-    device, vendor, subsystem = (hard.get(n) for n in _ID_FIELDS)
-    observed = f"{SPEAKERS[Source.PCI_CONFIG]} and {some(drivers)} report {shown}"
+    device, vendor, subsystem = ids
+    observed = f"{SPEAKERS[FROM_PCI_CONFIG]} and {some(drivers)} report {shown}"
     product, board = subject.product, subject.recognition.product
     holder = product
     if product and board and product.id in board.sold_as:
         holder = board
-    if device is None or holder is None or not any(e.device_id == device for e in holder.pci):
+    if device is None or holder is None or not uses_device(holder, device):
         return finding(
             PCI_CROSS_CHECK,
             "agree-not-on-file",
@@ -186,33 +215,37 @@ _SAME_FIELDS = ("gpu.uuid", "gpu.vbios_version", "gpu.name", "gpu.serial", "gpu.
                 "pci.bus_id")  # fmt: skip
 
 
-def _plain(claim: Claim) -> str | None:
-    """Return a claim's text without NVIDIA's prefix; None where it holds question marks only."""
-    if number(claim) is not None:
-        return str(claim.value)
-    if not isinstance(claim.value, str) or "?" in claim.value:
-        return None
-    return claim.value.strip().removeprefix("NVIDIA ").upper()
+@functools.lru_cache(maxsize=1024, typed=True)  # 1 and True are equal, and are not the same
+def _plain(value: Value | None) -> str | None:
+    """Return a value as text without NVIDIA's prefix; None where it holds question marks only."""
+    if isinstance(value, str):
+        return None if "?" in value else value.strip().removeprefix("NVIDIA ").upper()
+    return None if value is None or isinstance(value, bool) else str(value)
 
 
 def _check_kernel(subject: Subject) -> Iterator[Finding]:
     """Compare what the kernel driver says of the card with what the library says."""
     rule = KERNEL_CROSS_CHECK
-    pairs = [
-        (kernel, library)
-        for name in _SAME_FIELDS
-        if _plain(kernel := subject.read(name, Source.PROCFS)) is not None
-        and _plain(library := subject.read(name, Source.NVML, Source.NVIDIA_SMI)) is not None
-    ]
+    pairs: list[tuple[Claim, Claim]] = []
+    differing: list[tuple[Claim, Claim]] = []
+    for name in _SAME_FIELDS:
+        kernel = subject.device.claims.get(name, FROM_PROCFS)
+        if (told := _plain(kernel.value)) is None:
+            continue
+        library = subject.read(name, FROM_NVML, FROM_NVIDIA_SMI)
+        if (heard := _plain(library.value)) is None:
+            continue
+        pairs.append((kernel, library))
+        if told != heard:
+            differing.append((kernel, library))
     if not pairs:
-        yield absent(rule, subject.read("gpu.uuid", Source.PROCFS))
+        yield absent(rule, subject.read("gpu.uuid", FROM_PROCFS))
         return
-    claims = cite(*(claim for pair in pairs for claim in pair))
-    differing = [(k, lib) for k, lib in pairs if _plain(k) != _plain(lib)]
+    claims = cite(*[claim for pair in pairs for claim in pair])
     yield finding(
         rule,
         "differs" if differing else "agree",
-        observed="; ".join(f"{says(k)}, {says(lib)}" for k, lib in differing or pairs),
+        observed="; ".join([f"{says(k)}, {says(lib)}" for k, lib in differing or pairs]),
         basis=Basis.CROSS_CHECKED if not differing else agreed_basis(subject, differing[0][0]),
         claims=claims,
     )

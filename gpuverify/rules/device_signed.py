@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpuverify.model.attestation import same_identifier
-from gpuverify.model.claims import Basis, Claim, Source
+from gpuverify.model.claims import Basis, Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.part_numbers import (
     parse_board_part_number,
@@ -33,6 +33,7 @@ from gpuverify.rules.compare import (
     some,
     values_text,
 )
+from gpuverify.rules.constants import FROM_DEVICE_CERTIFICATE
 from gpuverify.rules.environment import NOT_FOR_LOG
 
 _TRAIT = "device-certificate"
@@ -49,7 +50,7 @@ VERIFIED = "verified"
 
 def signed(subject: Subject, name: str) -> Claim:
     """Return a claim that verified attestation evidence makes."""
-    return subject.device.claims.get(f"signed.{name}", Source.DEVICE_CERTIFICATE)
+    return subject.device.claims.get("signed." + name, FROM_DEVICE_CERTIFICATE)
 
 
 def is_verified(subject: Subject) -> bool:
@@ -76,12 +77,13 @@ def is_bound(subject: Subject) -> bool:
 
 def _nothing(rule: Rule, subject: Subject) -> Finding | None:
     """Say why there is nothing to compare, None where there is."""
-    if is_verified(subject):
+    said = subject.device.claims
+    state, product = said.get("signed.state", FROM_DEVICE_CERTIFICATE), subject.product
+    if state.value == VERIFIED:
         return None
-    product = subject.product
-    if not signed(subject, "state").ok and product is not None and not product.has(_TRAIT):
+    if state.value is None and product is not None and not product.has(_TRAIT):
         return finding(rule, "not-for-product", expected=product.name)
-    report = subject.device.claims.get("attestation.report", Source.DEVICE_CERTIFICATE)
+    report = said.get("attestation.report", FROM_DEVICE_CERTIFICATE)
     return absent(rule, report, remedy=HOW)
 
 

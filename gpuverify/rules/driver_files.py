@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 
-from gpuverify.model.claims import Claim, ClaimStatus, Source
-from gpuverify.model.evidence import NVML_FIRST
+from gpuverify.model.claims import Claim
+from gpuverify.model.evidence import NVML_FIRST, ClaimSet
 from gpuverify.model.finding import Code, Finding, Outcome
 from gpuverify.model.subject import Subject
-from gpuverify.rules.compare import MIB, absent
+from gpuverify.rules.compare import MIB, absent, finding
+from gpuverify.rules.constants import FROM_NVIDIA_SMI, FROM_NVML, NOT_ASKED
 from gpuverify.rules.environment import environment_rule, said
+from gpuverify.rules.kept import citations
 
 
 def library_on_file(subject: Subject) -> bool:
@@ -19,20 +21,22 @@ def library_on_file(subject: Subject) -> bool:
     return listed is not None and listed == version.value
 
 
-def _check_library(subject: Subject) -> Iterator[Finding]:
+def _check_library(subject: Subject) -> Finding:
     """Judge whether the reference list or the package manager vouches for the NVML library."""
     rule = LIBRARY
     digest, match = subject.host.read("library.sha256"), subject.host.read("library.package_match")
-    version, path = subject.host.read("driver.version"), subject.host.read("library.path")
+    version = subject.host.read("driver.version")
     listed = subject.reference.library_version(str(digest.value)) if digest.ok else None
     if listed is not None and version.ok:
-        yield said(rule, "on-file" if listed == version.value else "other-version", digest, version)
-    elif match.value is True:
-        yield said(rule, "vouched", match)
-    elif match.value is False:
-        yield said(rule, "altered", match, *([path] if path.ok else []))
-    else:
-        yield absent(rule, match, code_id="unknown")
+        return said(
+            rule, "on-file" if listed == version.value else "other-version", digest, version
+        )
+    if match.value is True:
+        return said(rule, "vouched", match)
+    if match.value is False:
+        path = subject.host.read("library.path")
+        return said(rule, "altered", match, *([path] if path.ok else []))
+    return absent(rule, match, code_id="unknown")
 
 
 LIBRARY = environment_rule(
@@ -85,22 +89,25 @@ LIBRARY = environment_rule(
 )
 
 
-def _check_skew(subject: Subject) -> Iterator[Finding]:
+def _check_skew(subject: Subject) -> Finding:
     """Compare the versions that library, nvidia-smi and kernel module give."""
     rule = VERSION_SKEW
     names = ("driver.version", "driver.kernel_version")
     firsts = [subject.host.read(name) for name in names]
-    if missing := [claim for claim in firsts if not claim.ok]:
-        yield absent(rule, *missing)
-        return
-    told = [
-        claim
-        for name in names
-        for source in NVML_FIRST
-        if (claim := subject.host.get(name, source)).ok
-    ]
-    same = len({claim.value for claim in told}) == 1
-    yield said(rule, "same" if same else "apart", *(firsts if same else told))
+    if missing := [claim for claim in firsts if claim.value is None]:
+        return absent(rule, *missing)
+    version = firsts[0].value
+    for name in names:
+        for claim in subject.host.all(name):
+            if claim.value not in (None, version) and claim.source in NVML_FIRST:
+                return said(rule, "apart", *_versions(subject.host, names))
+    return said(rule, "same", *firsts)
+
+
+def _versions(host: ClaimSet, names: tuple[str, ...]) -> list[Claim]:
+    """Return every version that was told, in the order in which sources are preferred."""
+    told = [host.get(name, source) for name in names for source in NVML_FIRST]
+    return [claim for claim in told if claim.ok]
 
 
 VERSION_SKEW = environment_rule(
@@ -123,24 +130,23 @@ VERSION_SKEW = environment_rule(
 )
 
 
-def _check_program(subject: Subject) -> Iterator[Finding]:
+def _check_program(subject: Subject) -> Finding:
     """Judge whether nvidia-smi is a program, and the one that the driver's packages brought."""
     rule, claim = SMI_PROGRAM, subject.host.read("nvidia_smi.is_elf")
-    package = subject.host.read("nvidia_smi.package")
     match = subject.host.read("nvidia_smi.package_match")
     if not claim.ok:
-        yield absent(rule, claim)
-    elif not claim.value:
-        yield said(rule, "script", claim)
-    elif match.value is False:
-        yield said(rule, "altered", match)
-    elif match.value is True:
-        yield said(rule, "program", package, match) if package.ok else said(rule, "program", match)
-    elif library_on_file(subject):
+        return absent(rule, claim)
+    if not claim.value:
+        return said(rule, "script", claim)
+    if match.value is False:
+        return said(rule, "altered", match)
+    if match.value is True:
+        package = subject.host.read("nvidia_smi.package")
+        return said(rule, "program", package, match) if package.ok else said(rule, "program", match)
+    if library_on_file(subject):
         # NVIDIA's own installer leaves no package; the library beside it is vouched for otherwise.
-        yield said(rule, "unpackaged", claim)
-    else:
-        yield absent(rule, match, code_id="unknown")
+        return said(rule, "unpackaged", claim)
+    return absent(rule, match, code_id="unknown")
 
 
 SMI_PROGRAM = environment_rule(
@@ -205,36 +211,61 @@ def _same(left: Claim, right: Claim) -> bool:
     return one.upper().removeprefix("0X") == other.upper().removeprefix("0X")
 
 
-def _check_readers(subject: Subject) -> Iterator[Finding]:
-    """Compare NVML and nvidia-smi in what cannot change between two reads."""
-    rule, claims = NVIDIA_SMI, subject.device.claims
-    pairs = [
-        (left, right)
-        for name in _IMMUTABLE
-        if len(claims.all(name)) > 1
-        and (left := claims.get(name, Source.NVML)).ok
-        and (right := claims.get(name, Source.NVIDIA_SMI)).ok
-    ]
-    differing = [claim for pair in pairs if not _same(*pair) for claim in pair]
-    unasked = [
+def _both(claims: ClaimSet, name: str) -> tuple[Claim, Claim] | None:
+    """Return NVML's claim and nvidia-smi's, None where one of them holds no value."""
+    spoken = claims.all(name)
+    if len(spoken) < 2:
+        return None
+    left = right = None
+    for claim in spoken:
+        if claim.source is FROM_NVML:
+            left = claim
+        elif claim.source is FROM_NVIDIA_SMI:
+            right = claim
+    if left is None or right is None or left.value is None or right.value is None:
+        return None
+    return left, right
+
+
+def _unasked(claims: ClaimSet, compared: list[str]) -> list[Claim]:
+    """Return what every version prints and one of the two was not even asked."""
+    return [
         claim
         for name in _ALWAYS_PRINTED
-        for claim in (claims.get(name, Source.NVML), claims.get(name, Source.NVIDIA_SMI))
-        if claim.status is ClaimStatus.NOT_ASKED
+        if name not in compared
+        for claim in (claims.get(name, FROM_NVML), claims.get(name, FROM_NVIDIA_SMI))
+        if claim.status is NOT_ASKED
     ]
+
+
+@functools.lru_cache(maxsize=256)
+def _agreed(names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return what both readers agree on, for people and as citations."""
+    spoken = [(source, name) for name in names for source in (FROM_NVML, FROM_NVIDIA_SMI)]
+    return ", ".join(names), citations(spoken)
+
+
+def _check_readers(subject: Subject) -> Finding:
+    """Compare NVML and nvidia-smi in what cannot change between two reads."""
+    rule, claims = NVIDIA_SMI, subject.device.claims
+    names: list[str] = []
+    differing: list[Claim] = []
+    for name in _IMMUTABLE:
+        pair = _both(claims, name)
+        if pair is None:
+            continue
+        names.append(name)
+        left, right = pair
+        if left.value != right.value and not _same(left, right):
+            differing += pair
     if differing:
-        yield said(rule, "differ", *differing)
-    elif pairs and unasked:
-        yield absent(rule, *unasked)
-    elif pairs:
-        yield said(
-            rule,
-            "agree",
-            *(claim for pair in pairs for claim in pair),
-            observed=", ".join(left.id for left, _ in pairs),
-        )
-    else:
-        yield absent(rule, claims.get("gpu.uuid", Source.NVIDIA_SMI))
+        return said(rule, "differ", *differing)
+    if not names:
+        return absent(rule, claims.get("gpu.uuid", FROM_NVIDIA_SMI))
+    if len(names) < len(_IMMUTABLE) and (unasked := _unasked(claims, names)):
+        return absent(rule, *unasked)
+    observed, cited = _agreed(tuple(names))
+    return finding(rule, "agree", observed=observed, claims=cited)
 
 
 NVIDIA_SMI = environment_rule(

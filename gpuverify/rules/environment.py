@@ -7,13 +7,24 @@ to imported text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
-from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
+from gpuverify.model.claims import Basis, Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.part_numbers import driver_branch
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import NO_VALUE, absent, basis_of, cite, finding, says
+from gpuverify.rules.constants import (
+    FROM_HOST,
+    FROM_NVIDIA_SMI,
+    FROM_NVML,
+    FROM_PCI_CONFIG,
+    FROM_PROCFS,
+    NOT_ASKED,
+    NOT_FOUND,
+    NOT_SUPPORTED,
+    TIMED_OUT,
+)
 
 NOT_FOR_LOG = Code(
     id="imported",
@@ -21,7 +32,7 @@ NOT_FOR_LOG = Code(
     text="The evidence is somebody's log, which says nothing about its host.",
 )
 
-Check = Callable[[Subject], Iterator[Finding]]
+Check = Callable[[Subject], Finding]
 
 
 def environment_rule(
@@ -53,7 +64,7 @@ def environment_rule(
 
     def guarded(subject: Subject) -> Iterable[Finding]:
         """Leave logs alone."""
-        return left_alone if subject.imported else check(subject)
+        return left_alone if subject.imported else (check(subject),)
 
     rule = Rule(
         id=rule_id,
@@ -73,10 +84,12 @@ def environment_rule(
 
 def said(rule: Rule, code: str, *claims: Claim, observed: str = "", expected: str = "") -> Finding:
     """Build a finding from claims that hold values."""
+    if not observed:
+        observed = "; ".join([says(claim) for claim in claims])
     return finding(
         rule,
         code,
-        observed=observed or "; ".join(says(claim) for claim in claims),
+        observed=observed,
         expected=expected,
         basis=basis_of(*claims),
         claims=cite(*claims),
@@ -85,62 +98,69 @@ def said(rule: Rule, code: str, *claims: Claim, observed: str = "", expected: st
 
 def empty(claim: Claim) -> bool:
     """Whether a list that the host reports is empty."""
-    return claim.ok and str(claim.value).strip().lower() in ("", "none")
+    value = claim.value
+    if value is None:
+        return False
+    return value == "none" or str(value).strip().lower() in ("", "none")
 
 
-def _check_behind(subject: Subject) -> Iterator[Finding]:
+def _nvml_answer(subject: Subject) -> Claim | None:
+    """Return the first of NVML's plainest answers that holds a value."""
+    for name in ("gpu.uuid", "gpu.name", "memory.total_bytes"):
+        claim = subject.read(name, FROM_NVML)
+        if claim.value is not None:
+            return claim
+    return None
+
+
+def _lacking(
+    subject: Subject, rule: Rule, answer: Claim, counted: Claim, lacking: list[tuple[Claim, str]]
+) -> Finding:
+    """Build the finding for what does not stand behind NVML's answer."""
+    container = subject.host.read("host.container")
+    observed = ", ".join(text for _, text in lacking)
+    cited = [claim for claim, _ in lacking]
+    if container.ok and not empty(container) and not counted.ok:
+        # A sandbox with a kernel of its own shows neither sysfs nor procfs of the machine.
+        return finding(rule, "sandbox", observed=observed, claims=cite(container, counted, *cited))
+    return finding(
+        rule,
+        "nothing-behind",
+        observed=observed,
+        basis=Basis.CROSS_CHECKED,
+        claims=cite(answer, *cited),
+    )
+
+
+def _check_behind(subject: Subject) -> Finding:
     """Look for the kernel driver, the PCI function and the device node behind NVML."""
     rule = KERNEL_BEHIND_NVML
-    answers = [
-        claim
-        for name in ("gpu.uuid", "gpu.name", "memory.total_bytes")
-        if (claim := subject.read(name, Source.NVML)).ok
-    ]
-    if not answers:
-        yield absent(rule, subject.read("gpu.uuid", Source.NVML), code_id="nvml-silent")
-        return
+    answer = _nvml_answer(subject)
+    if answer is None:
+        return absent(rule, subject.read("gpu.uuid", FROM_NVML), code_id="nvml-silent")
     wsl = subject.host.read("host.wsl")
     if wsl.value is True:
-        yield said(rule, "wsl", wsl)
-        return
-    driver = subject.host.read("driver.kernel_version", Source.PROCFS, Source.HOST)
-    device = subject.read("pci.device_id", Source.PCI_CONFIG)
-    function = device if device.ok else subject.read("pci.bus_id", Source.PCI_CONFIG)
+        return said(rule, "wsl", wsl)
+    driver = subject.host.read("driver.kernel_version", FROM_PROCFS, FROM_HOST)
+    device = subject.read("pci.device_id", FROM_PCI_CONFIG)
+    function = device if device.value is not None else subject.read("pci.bus_id", FROM_PCI_CONFIG)
     bound, node = subject.read("pci.driver"), subject.read("device_node.present")
     counted = subject.host.read("host.pci_gpu_count")
     lacking = []
-    if driver.status is ClaimStatus.NOT_FOUND:
+    if driver.status is NOT_FOUND:
         lacking.append((driver, "no kernel driver is loaded"))
-    if not function.ok and (counted.ok or counted.status is ClaimStatus.NOT_FOUND):
+    if function.value is None and (counted.ok or counted.status is NOT_FOUND):
         lacking.append((counted, "no PCI function stands at its bus id"))
-    if bound.ok and bound.value not in ("nvidia", "nvidia-drm"):
+    if bound.value not in (None, "nvidia", "nvidia-drm"):
         lacking.append((bound, f"the PCI function is bound to {bound.value}"))
     if node.value is False:
         lacking.append((node, "it has no device node"))
-    container = subject.host.read("host.container")
-    if lacking and container.ok and not empty(container) and not counted.ok:
-        # A sandbox with a kernel of its own shows neither sysfs nor procfs of the machine.
-        yield finding(
-            rule,
-            "sandbox",
-            observed=", ".join(text for _, text in lacking),
-            claims=cite(container, counted, *(claim for claim, _ in lacking)),
-        )
-        return
     if lacking:
-        yield finding(
-            rule,
-            "nothing-behind",
-            observed=", ".join(text for _, text in lacking),
-            basis=Basis.CROSS_CHECKED,
-            claims=cite(*answers[:1], *(claim for claim, _ in lacking)),
-        )
-        return
-    missing = [claim for claim in (driver, function, bound, node) if not claim.ok]
+        return _lacking(subject, rule, answer, counted, lacking)
+    missing = [claim for claim in (driver, function, bound, node) if claim.value is None]
     if missing:
-        yield absent(rule, *missing)
-    else:
-        yield said(rule, "stands", driver, function, node, observed="all three are there")
+        return absent(rule, *missing)
+    return said(rule, "stands", driver, function, node, observed="all three are there")
 
 
 KERNEL_BEHIND_NVML = environment_rule(
@@ -189,30 +209,28 @@ KERNEL_BEHIND_NVML = environment_rule(
 
 def _no_flag(cpuid: Claim) -> bool:
     """Whether the processor has no flag for a hypervisor (Arm): the firmware's tables decide."""
-    return cpuid.status is ClaimStatus.NOT_SUPPORTED
+    return cpuid.status is NOT_SUPPORTED
 
 
-def _check_machine(subject: Subject) -> Iterator[Finding]:
+def _check_machine(subject: Subject) -> Finding:
     """Judge whether we run in a virtual machine."""
     rule = VIRTUAL_MACHINE
     vendor = subject.host.read("host.virtual_machine")
     cpuid = subject.host.read("host.hypervisor_cpuid")
     mode = subject.read("gpu.virtualization_mode")
-    signs = [
-        claim
-        for claim, hit in (
-            (vendor, vendor.ok and vendor.value != "none"),
-            (cpuid, cpuid.value is True),
-            (mode, mode.value in ("pass-through", "vgpu")),
-        )
-        if hit
-    ]
+    named = vendor.value is not None
+    signs = []
+    if named and vendor.value != "none":
+        signs.append(vendor)
+    if cpuid.value is True:
+        signs.append(cpuid)
+    if mode.value in ("pass-through", "vgpu"):
+        signs.append(mode)
     if signs:
-        yield said(rule, "virtual", *signs)
-    elif vendor.ok and (cpuid.ok or _no_flag(cpuid)) and mode.status is not ClaimStatus.NOT_ASKED:
-        yield said(rule, "none-seen", vendor, cpuid)
-    else:
-        yield absent(rule, *(claim for claim in (vendor, cpuid, mode) if not claim.ok))
+        return said(rule, "virtual", *signs)
+    if named and (cpuid.value is not None or _no_flag(cpuid)) and mode.status is not NOT_ASKED:
+        return said(rule, "none-seen", vendor, cpuid)
+    return absent(rule, *[claim for claim in (vendor, cpuid, mode) if claim.value is None])
 
 
 VIRTUAL_MACHINE = environment_rule(
@@ -236,19 +254,17 @@ VIRTUAL_MACHINE = environment_rule(
 )
 
 
-def _check_story(subject: Subject) -> Iterator[Finding]:
+def _check_story(subject: Subject) -> Finding:
     """Hold the driver's story about pass-through against CPUID's."""
     rule = HYPERVISOR_STORY
     cpuid = subject.host.read("host.hypervisor_cpuid")
-    mode = subject.read("gpu.virtualization_mode", Source.NVML, Source.NVIDIA_SMI)
+    mode = subject.read("gpu.virtualization_mode", FROM_NVML, FROM_NVIDIA_SMI)
     if _no_flag(cpuid):
-        yield finding(rule, "no-flag", basis=basis_of(cpuid), claims=cite(cpuid))
-        return
-    if not cpuid.ok or not mode.ok:
-        yield absent(rule, *(claim for claim in (cpuid, mode) if not claim.ok))
-        return
+        return finding(rule, "no-flag", basis=basis_of(cpuid), claims=cite(cpuid))
+    if cpuid.value is None or mode.value is None:
+        return absent(rule, *[claim for claim in (cpuid, mode) if claim.value is None])
     guest = mode.value in ("pass-through", "vgpu")
-    yield said(rule, "contradiction" if guest and cpuid.value is False else "fits", cpuid, mode)
+    return said(rule, "contradiction" if guest and cpuid.value is False else "fits", cpuid, mode)
 
 
 HYPERVISOR_STORY = environment_rule(
@@ -276,13 +292,12 @@ HYPERVISOR_STORY = environment_rule(
 )
 
 
-def _check_wsl(subject: Subject) -> Iterator[Finding]:
+def _check_wsl(subject: Subject) -> Finding:
     """Judge whether this is the Windows Subsystem for Linux."""
     claim = subject.host.read("host.wsl")
     if claim.ok:
-        yield said(WSL, "wsl" if claim.value else "not-wsl", claim)
-    else:
-        yield absent(WSL, claim)
+        return said(WSL, "wsl" if claim.value else "not-wsl", claim)
+    return absent(WSL, claim)
 
 
 WSL = environment_rule(
@@ -305,13 +320,12 @@ WSL = environment_rule(
 )
 
 
-def _check_container(subject: Subject) -> Iterator[Finding]:
+def _check_container(subject: Subject) -> Finding:
     """Remark on containers."""
     claim = subject.host.read("host.container")
     if claim.ok:
-        yield said(CONTAINER, "none" if empty(claim) else "container", claim)
-    else:
-        yield absent(CONTAINER, claim)
+        return said(CONTAINER, "none" if empty(claim) else "container", claim)
+    return absent(CONTAINER, claim)
 
 
 CONTAINER = environment_rule(
@@ -333,15 +347,14 @@ CONTAINER = environment_rule(
 )
 
 
-def _check_age(subject: Subject) -> Iterator[Finding]:
+def _check_age(subject: Subject) -> Finding:
     """Hold the driver's branch against the lowest that the policy accepts."""
     rule, lowest = DRIVER_AGE, subject.thresholds.driver_min
     version = subject.host.read("driver.version")
     branch = driver_branch(version.value) if isinstance(version.value, str) else None
     if branch is None:
-        yield absent(rule, version)
-        return
-    yield said(
+        return absent(rule, version)
+    return said(
         rule,
         "accepted" if branch >= lowest else "too-old",
         version,
@@ -369,23 +382,25 @@ DRIVER_AGE = environment_rule(
 )
 
 
-def _check_sources(subject: Subject) -> Iterator[Finding]:
+_ANSWERS = ("source.nvml", "source.pci-config", "source.procfs", "source.host",
+            "source.nvidia-smi")  # fmt: skip
+
+
+def _check_sources(subject: Subject) -> Finding:
     """Say which sources did not answer."""
     rule = SOURCES
-    names = ("nvml", "pci-config", "procfs", "host", "nvidia-smi")
-    claims = [subject.host.read(f"source.{name}") for name in names]
-    dead = [c for c in claims if c.ok and c.value != "ok"]
-    dead += [c for c in claims if c.status is ClaimStatus.TIMED_OUT]
-    missing = [c for c in claims if not c.ok and c not in dead]
+    claims = [subject.host.read(name) for name in _ANSWERS]
+    unwell = [c for c in claims if c.value != "ok"]
+    if not unwell:
+        return said(rule, "all-answered", *claims, observed="all answered")
+    dead = [c for c in unwell if c.ok]
+    dead += [c for c in unwell if c.status is TIMED_OUT]
     if dead:
         text = "; ".join(says(c, f"{c.id.partition('.')[2]}: {c.value or c.status.value}")
                          for c in dead)  # fmt: skip
         alone = all(c.id == "source.nvidia-smi" for c in dead)
-        yield said(rule, "second-reader-ended" if alone else "ended", *dead, observed=text)
-    elif missing:
-        yield absent(rule, *missing)
-    else:
-        yield said(rule, "all-answered", *claims, observed="all answered")
+        return said(rule, "second-reader-ended" if alone else "ended", *dead, observed=text)
+    return absent(rule, *unwell)
 
 
 SOURCES = environment_rule(

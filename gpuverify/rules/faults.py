@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gpuverify.model.bus_id import normal_bus_id
-from gpuverify.model.claims import ClaimStatus, Source
+from gpuverify.model.claims import Claim, ClaimStatus
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import BatchSubject, Subject
 from gpuverify.rules.compare import NO_VALUE, absent, basis_of, cite, finding, says
+from gpuverify.rules.constants import FROM_NVIDIA_SMI, FROM_NVML
 
 
 def listed(text: object, bus_id: object) -> bool:
@@ -23,14 +24,13 @@ def _check_inforom(subject: Subject) -> Iterator[Finding]:
     """Judge the InfoROM's checksums, and the warning that nvidia-smi's table prints."""
     rule = INFOROM
     valid, warned = subject.read("inforom.valid"), subject.host.read("host.inforom_warnings")
-    bus = subject.read("pci.bus_id")
-    if listed(warned.value, bus.value):
+    if warned.value is not None and listed(warned.value, subject.value("pci.bus_id")):
         yield finding(
             rule,
             "corrupted",
             observed=says(warned),
             basis=basis_of(warned),
-            claims=cite(warned, bus),
+            claims=cite(warned, subject.read("pci.bus_id")),
         )
     elif valid.value is False:
         yield finding(
@@ -74,11 +74,15 @@ INFOROM = Rule(
 
 def _check_lost(subject: Subject) -> Iterator[Finding]:
     """Find a device that stopped answering."""
-    rule = DEVICE_LOST
-    lost = [c for c in subject.device.claims if c.status is ClaimStatus.DEVICE_LOST]
+    rule, claims, gone = DEVICE_LOST, subject.device.claims.claims, ClaimStatus.DEVICE_LOST
+    lost = [claim for claim in claims if claim.status is gone]
     silent = subject.read("gpu.responding")
     named = subject.host.read("host.lost_devices")
-    if lost or silent.value is False or listed(named.value, subject.value("pci.bus_id")):
+    if (
+        lost
+        or silent.value is False
+        or (named.value is not None and listed(named.value, subject.value("pci.bus_id")))
+    ):
         stand = lost[:3] or [silent if silent.value is False else named]
         yield finding(
             rule,
@@ -88,16 +92,19 @@ def _check_lost(subject: Subject) -> Iterator[Finding]:
             claims=cite(*stand),
         )
         return
-    drivers = (Source.NVML, Source.NVIDIA_SMI)
-    answer = silent if silent.ok else None
-    if answer is None:
-        claims = subject.device.claims
-        answer = next((c for c in claims if c.ok and c.source in drivers), None)
+    answer = silent if silent.ok else _answered(claims)
     if answer is not None:
-        stand = [answer]
-        yield finding(rule, "answers", basis=basis_of(*stand), claims=cite(*stand))
+        yield finding(rule, "answers", basis=basis_of(answer), claims=cite(answer))
     else:
         yield absent(rule, silent)
+
+
+def _answered(claims: Iterable[Claim]) -> Claim | None:
+    """Return the first claim in which the driver gave a value."""
+    for claim in claims:
+        if claim.value is not None and claim.source in (FROM_NVML, FROM_NVIDIA_SMI):
+            return claim
+    return None
 
 
 DEVICE_LOST = Rule(

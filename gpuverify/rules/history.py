@@ -6,12 +6,14 @@ says nothing: it may have been cleared, or nothing may have happened yet.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from gpuverify.model.claims import Claim, ClaimStatus
+from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.product import ProductKey
 from gpuverify.model.sale import Condition
 from gpuverify.model.subject import Subject
 from gpuverify.rules.board import good_serial
@@ -24,7 +26,8 @@ from gpuverify.rules.compare import (
     finding,
     says,
 )
-from gpuverify.rules.condition import count, lacks_trait
+from gpuverify.rules.condition import count, counts, lacks_trait
+from gpuverify.rules.constants import SENTINEL
 
 HOUR_S, DAY_S = 3600, 86400
 _FIRST_YEAR = 2010
@@ -39,7 +42,13 @@ def sold_as_new(subject: Subject) -> bool:
 
 def launch_s(subject: Subject) -> int | None:
     """Return the product's launch in Unix seconds, None where it is not on file."""
-    for value in subject.product.get("launch.date") if subject.product else ():
+    return _launch_s(subject.product.key) if subject.product else None
+
+
+@functools.lru_cache(maxsize=1024)
+def _launch_s(product: ProductKey) -> int | None:
+    """Return a product's launch in Unix seconds, None where it is not on file."""
+    for value in product.product.get("launch.date"):
         if isinstance(value.value, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", value.value):
             try:
                 day = datetime.strptime(value.value, "%Y-%m-%d").replace(tzinfo=timezone.utc)
@@ -54,7 +63,7 @@ def _check_meter(subject: Subject) -> Iterator[Finding]:
     rule, claim = HOUR_METER, subject.read("inforom.bbx_time_run_s")
     seconds, new = count(claim), sold_as_new(subject)
     declared = subject.sale.max_hours if subject.sale is not None else None
-    if seconds is None and claim.status is not ClaimStatus.SENTINEL:
+    if seconds is None and claim.status is not SENTINEL:
         code = "absent-but-required" if new or declared is not None else "no-value"
         yield absent(rule, claim, remedy="use driver 610 or newer", code_id=code)
         return
@@ -316,6 +325,13 @@ RETIRED = Rule(
 )
 
 
+@functools.lru_cache(maxsize=16)
+def _year(day: int) -> int:
+    """Return the year of a day that is counted from the Unix epoch."""
+    return datetime.fromtimestamp(day * DAY_S, tz=timezone.utc).year
+
+
+@functools.lru_cache(maxsize=1024)
 def _serial_date(text: str, now_year: int) -> str | None:
     """Return week and year of a 13-digit serial number, None where they are implausible."""
     if not re.fullmatch(r"\d{13}", text):
@@ -333,8 +349,7 @@ def _check_serial(subject: Subject) -> Iterator[Finding]:
     if serial is None:
         yield absent(rule, _placeholder(claim))
         return
-    year = datetime.fromtimestamp(subject.now_ms // 1000, tz=timezone.utc).year
-    date = _serial_date(serial, year)
+    date = _serial_date(serial, _year(subject.now_ms // (DAY_S * 1000)))
     yield finding(
         rule,
         "dated" if date else "undated",
@@ -348,7 +363,7 @@ def _placeholder(claim: Claim) -> Claim:
     """Return the claim as absent: a placeholder is no serial number."""
     if not claim.ok:
         return claim
-    return Claim(id=claim.id, status=ClaimStatus.SENTINEL, source=claim.source, call=claim.call)
+    return Claim(id=claim.id, status=SENTINEL, source=claim.source, call=claim.call)
 
 
 SERIAL_DATE = Rule(
@@ -389,8 +404,7 @@ def _check_counters(subject: Subject) -> Iterator[Finding]:
     if not_for := lacks_trait(rule, subject, "ecc", claims):
         yield not_for
         return
-    raised = [claim for claim in claims if count(claim)]
-    read = [claim for claim in claims if count(claim) is not None]
+    read, raised = counts(claims)
     if raised:
         yield finding(
             rule,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
 from gpuverify.model.claims import Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
-from gpuverify.model.product import Product
-from gpuverify.model.subject import Subject
+from gpuverify.model.product import Product, ProductKey
+from gpuverify.model.subject import Subject, accepted
 from gpuverify.rules.compare import (
     LIST_CODES,
     NO_PRODUCT,
@@ -34,6 +35,14 @@ def _strip(name: str) -> str:
     return name.strip().removeprefix("NVIDIA ").strip()
 
 
+@functools.lru_cache(maxsize=1024)
+def _names(sold: ProductKey, board: ProductKey | None) -> tuple[tuple[tuple[str, str], ...], str]:
+    """Return the names on file, each with where it stands, and all of them for people."""
+    own = accepted(sold.product, board.product if board else None, "gpu.name")
+    names = tuple((_strip(str(v.value)), f"{v.source} {v.locator}") for v in own)
+    return names, some(dict.fromkeys(name for name, _ in names))
+
+
 def _check_name(subject: Subject) -> Iterator[Finding]:
     """Compare NVML's product name with the product's names, then with everybody's."""
     rule, product = NAME, subject.product
@@ -45,9 +54,10 @@ def _check_name(subject: Subject) -> Iterator[Finding]:
         yield finding(rule, "no-product")
         return
     name, cited = _strip(claim.value), cite(claim)
-    own = subject.accepted("gpu.name")
-    expected = some(dict.fromkeys(_strip(str(value.value)) for value in own)) or product.name
-    matched = [value for value in own if _strip(str(value.value)) == name]
+    board = subject.recognition.product
+    own, listed = _names(product.key, board.key if board else None)
+    expected = listed or product.name
+    matched = tuple([locator for spelling, locator in own if spelling == name])
     if matched:
         yield finding(
             rule,
@@ -56,7 +66,7 @@ def _check_name(subject: Subject) -> Iterator[Finding]:
             expected=expected,
             basis=agreed_basis(subject, claim),
             claims=cited,
-            reference=tuple(f"{v.source} {v.locator}" for v in matched),
+            reference=matched,
             field="gpu.name",
             value=name,
         )
@@ -71,7 +81,6 @@ def _check_name(subject: Subject) -> Iterator[Finding]:
         for spelling in (name, f"NVIDIA {name}")
         for holder in subject.reference.holders("gpu.name", spelling)
     } - {product.id}
-    board = subject.recognition.product
     code = "never-seen"
     if holders and own:
         other = board is not None and board.id != product.id and board.id in holders
@@ -257,6 +266,7 @@ VBIOS_LIST = Rule(
 _PROFILE = re.compile(r"(\d+)g\.(\d+)gb")
 
 
+@functools.lru_cache(maxsize=256)
 def _whole_profile(text: str) -> str | None:
     """Return the profile with the most slices (and memory) of a claim's list."""
     found = [
@@ -315,16 +325,15 @@ def _check_banks(subject: Subject) -> Iterator[Finding]:
     if product is None:
         yield finding(rule, "no-product")
         return
-    own = own_values(subject, "remap.bank_count")
-    if not product.has("row-remap") and not own:
+    if not product.has("row-remap") and not own_values(subject, "remap.bank_count"):
         yield finding(rule, "not-for-product", expected=product.name)
         return
     parts = [subject.read(name) for name in _BANKS]
-    missing = [claim for claim in parts if not claim.ok]
+    missing = [claim for claim in parts if claim.value is None]
     if missing:
         yield absent(rule, missing[0], remedy="with MIG on the driver does not tell; turn it off")
         return
-    total = sum(int(claim.value or 0) for claim in parts)
+    total = sum([int(claim.value or 0) for claim in parts])
     said = says(parts[0], f"{show(total)} memory banks")
     if not total:
         yield finding(

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from gpuverify.model.claims import ClaimStatus
 from gpuverify.model.finding import Code, Finding, Outcome, Rule
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import absent, show
+from gpuverify.rules.constants import NOT_FOUND, NOT_SUPPORTED
 from gpuverify.rules.environment import empty, environment_rule, said
 
 _TAINTED = "https://docs.kernel.org/admin-guide/tainted-kernels.html"
 _UNLOCK = "amoghmunikote/cmpunlocker (module path and kernel log marker of a memory unlock)"
 
 
-def _check_signature(subject: Subject) -> Iterator[Finding]:
+def _check_signature(subject: Subject) -> Finding:
     """Judge the module's signer; what an unsigned one means is the policy's choice."""
     claim = subject.host.read("host.module_signer")
     if not claim.ok:
-        yield absent(MODULE_SIGNATURE, claim)
-        return
+        return absent(MODULE_SIGNATURE, claim)
     code = "signed"
     if empty(claim):
         code = "unsigned-refused" if subject.thresholds.require_signed_module else "unsigned"
-    yield said(MODULE_SIGNATURE, code, claim)
+    return said(MODULE_SIGNATURE, code, claim)
 
 
 MODULE_SIGNATURE = environment_rule(
@@ -53,14 +50,13 @@ MODULE_SIGNATURE = environment_rule(
 _TAINTS = {0: "P", 1: "F", 12: "O", 13: "E", 15: "K"}
 
 
-def _check_taint(subject: Subject) -> Iterator[Finding]:
+def _check_taint(subject: Subject) -> Finding:
     """Remark on the kernel's taint flags; NVIDIA's module always sets some."""
     claim = subject.host.read("host.taint")
     if not isinstance(claim.value, int):
-        yield absent(TAINT, claim)
-        return
+        return absent(TAINT, claim)
     letters = "".join(letter for bit, letter in _TAINTS.items() if claim.value >> bit & 1)
-    yield said(
+    return said(
         TAINT,
         "tainted" if claim.value else "clean",
         claim,
@@ -87,15 +83,14 @@ TAINT = environment_rule(
 )
 
 
-def _check_secure_boot(subject: Subject) -> Iterator[Finding]:
+def _check_secure_boot(subject: Subject) -> Finding:
     """Remark on Secure Boot."""
     claim = subject.host.read("host.secure_boot")
     if claim.ok:
-        yield said(SECURE_BOOT, "on" if claim.value else "off", claim)
-    elif claim.status is ClaimStatus.NOT_SUPPORTED:
-        yield said(SECURE_BOOT, "off", claim, observed="the machine was not started by UEFI")
-    else:
-        yield absent(SECURE_BOOT, claim)
+        return said(SECURE_BOOT, "on" if claim.value else "off", claim)
+    if claim.status is NOT_SUPPORTED:
+        return said(SECURE_BOOT, "off", claim, observed="the machine was not started by UEFI")
+    return absent(SECURE_BOOT, claim)
 
 
 SECURE_BOOT = environment_rule(
@@ -117,28 +112,24 @@ SECURE_BOOT = environment_rule(
 )
 
 
-def _check_preload(subject: Subject) -> Iterator[Finding]:
+def _check_preload(subject: Subject) -> Finding:
     """Judge what the loader was told to load first."""
     rule = PRELOAD
     driver_api = subject.host.read("host.preload_provides_driver_api")
     files = subject.host.read("host.preload_intercepts_files")
     preload, audit = subject.host.read("host.preload"), subject.host.read("host.audit")
     if driver_api.value is True:
-        yield said(rule, "driver-api", driver_api, *([preload] if preload.ok else []))
-        return
+        return said(rule, "driver-api", driver_api, *([preload] if preload.ok else []))
     if audit.ok and not empty(audit):
-        yield said(rule, "audit", audit)
-        return
+        return said(rule, "audit", audit)
     if files.value is True:
-        yield said(rule, "file-functions", *([preload] if preload.ok else [files]))
-        return
-    missing = [claim for claim in (preload, driver_api, files) if not claim.ok]
-    if not audit.ok and audit.status is not ClaimStatus.NOT_FOUND:
+        return said(rule, "file-functions", *([preload] if preload.ok else [files]))
+    missing = [claim for claim in (preload, driver_api, files) if claim.value is None]
+    if not audit.ok and audit.status is not NOT_FOUND:
         missing.append(audit)
     if missing:
-        yield absent(rule, *missing)
-    else:
-        yield said(rule, "none" if empty(preload) else "other", preload)
+        return absent(rule, *missing)
+    return said(rule, "none" if empty(preload) else "other", preload)
 
 
 PRELOAD = environment_rule(
@@ -178,23 +169,22 @@ PRELOAD = environment_rule(
 )
 
 
-def _check_mounts(subject: Subject) -> Iterator[Finding]:
+def _check_mounts(subject: Subject) -> Finding:
     """Judge mounts over the card's node, and over the driver's files."""
     rule = FOREIGN_MOUNTS
     node, mounts = (
         subject.read("device_node.foreign_mount"),
         subject.host.read("host.foreign_mounts"),
     )
-    container = subject.host.read("host.container")
     if node.value is True:
-        yield said(rule, "over-the-node", node, *([mounts] if mounts.ok else []))
-    elif mounts.ok and not empty(mounts):
+        return said(rule, "over-the-node", node, *([mounts] if mounts.ok else []))
+    if mounts.ok and not empty(mounts):
+        container = subject.host.read("host.container")
         inside = container.ok and not empty(container)
-        yield said(rule, "container" if inside else "over-files", mounts)
-    elif mounts.ok and node.ok:
-        yield said(rule, "none", mounts, node)
-    else:
-        yield absent(rule, *(claim for claim in (mounts, node) if not claim.ok))
+        return said(rule, "container" if inside else "over-files", mounts)
+    if mounts.ok and node.ok:
+        return said(rule, "none", mounts, node)
+    return absent(rule, *(claim for claim in (mounts, node) if not claim.ok))
 
 
 FOREIGN_MOUNTS = environment_rule(
@@ -231,18 +221,17 @@ FOREIGN_MOUNTS = environment_rule(
 )
 
 
-def _check_unlock(subject: Subject) -> Iterator[Finding]:
+def _check_unlock(subject: Subject) -> Finding:
     """Look for traces of a known memory unlock."""
     rule = UNLOCK_TRACES
-    claims = [subject.host.read(f"host.{name}") for name in ("unlock_module", "kernel_log_unlock")]
+    claims = [subject.host.read(name) for name in ("host.unlock_module", "host.kernel_log_unlock")]
     raised = [claim for claim in claims if claim.value is True]
-    missing = [claim for claim in claims if not claim.ok]
+    missing = [claim for claim in claims if claim.value is None]
     if raised:
-        yield said(rule, "traces", *raised)
-    elif missing:
-        yield absent(rule, *missing)
-    else:
-        yield said(rule, "none", *claims)
+        return said(rule, "traces", *raised)
+    if missing:
+        return absent(rule, *missing)
+    return said(rule, "none", *claims)
 
 
 UNLOCK_TRACES = environment_rule(
@@ -265,13 +254,12 @@ UNLOCK_TRACES = environment_rule(
 )
 
 
-def _check_hooks(subject: Subject) -> Iterator[Finding]:
+def _check_hooks(subject: Subject) -> Finding:
     """Judge code that Python runs before ours."""
     claim = subject.host.read("host.python_hooks")
     if claim.ok:
-        yield said(PYTHON_HOOKS, "none" if empty(claim) else "hooks", claim)
-    else:
-        yield absent(PYTHON_HOOKS, claim)
+        return said(PYTHON_HOOKS, "none" if empty(claim) else "hooks", claim)
+    return absent(PYTHON_HOOKS, claim)
 
 
 PYTHON_HOOKS = environment_rule(
@@ -295,13 +283,12 @@ PYTHON_HOOKS = environment_rule(
 )
 
 
-def _check_tracer(subject: Subject) -> Iterator[Finding]:
+def _check_tracer(subject: Subject) -> Finding:
     """Judge whether another process traces us."""
     claim = subject.host.read("host.tracer_pid")
     if isinstance(claim.value, int):
-        yield said(TRACER, "traced" if claim.value else "none", claim)
-    else:
-        yield absent(TRACER, claim)
+        return said(TRACER, "traced" if claim.value else "none", claim)
+    return absent(TRACER, claim)
 
 
 TRACER = environment_rule(
@@ -324,13 +311,12 @@ TRACER = environment_rule(
 )
 
 
-def _check_binding(subject: Subject) -> Iterator[Finding]:
+def _check_binding(subject: Subject) -> Finding:
     """Judge which Python distribution provides the binding."""
     claim = subject.host.read("binding.shadowed")
     if claim.ok:
-        yield said(BINDING, "shadowed" if claim.value else "of-nvidia", claim)
-    else:
-        yield absent(BINDING, claim)
+        return said(BINDING, "shadowed" if claim.value else "of-nvidia", claim)
+    return absent(BINDING, claim)
 
 
 BINDING = environment_rule(

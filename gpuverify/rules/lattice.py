@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, Source
+from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.part_numbers import (
     BoardPartNumber,
@@ -13,7 +14,7 @@ from gpuverify.model.part_numbers import (
     parse_gpu_part_number,
     parse_inforom_image,
 )
-from gpuverify.model.product import Product, ProductStatus
+from gpuverify.model.product import ProductKey, ProductStatus
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     LIST_CODES,
@@ -30,6 +31,7 @@ from gpuverify.rules.compare import (
     says,
     some,
 )
+from gpuverify.rules.constants import FROM_NVIDIA_SMI, FROM_NVML, FROM_PCI_CONFIG
 
 _NO_MATCHING_SHAPE = Code(
     id="unreadable",
@@ -66,7 +68,7 @@ def _image(subject: Subject) -> tuple[Claim, InforomImage | None]:
 
 def _unusable(rule: Rule, *pairs: tuple[Claim, object]) -> Finding:
     """Say which claim is absent, or has a shape that is not known."""
-    missing = [claim for claim, _ in pairs if not claim.ok]
+    missing = [claim for claim, _ in pairs if claim.value is None]
     if missing:
         return absent(rule, *missing)
     odd = [claim for claim, parsed in pairs if parsed is None]
@@ -84,7 +86,7 @@ def _check_device(subject: Subject) -> Iterator[Finding]:
     rule, product = GPU_PART_NUMBER_DEVICE, subject.product
     part = subject.read("gpu.gpu_part_number")
     parsed = parse_gpu_part_number(part.value) if isinstance(part.value, str) else None
-    device = subject.read("pci.device_id", Source.PCI_CONFIG, Source.NVML, Source.NVIDIA_SMI)
+    device = subject.read("pci.device_id", FROM_PCI_CONFIG, FROM_NVML, FROM_NVIDIA_SMI)
     if not part.ok and product is not None and not product.has("gpu-part-number"):
         yield finding(rule, "not-for-product", expected=product.name)
         return
@@ -357,20 +359,28 @@ BOARD_PART_NUMBER = Rule(
 _SEGMENTS = {"2": "data centre", "5": "workstation", "1": "consumer or mining"}
 
 
-def _expected_segments(product: Product) -> set[str]:
+@functools.lru_cache(maxsize=1024)
+def _expected_segments(key: ProductKey) -> frozenset[str]:
     """Return the segments that a product's boards can carry, empty where that is not known."""
-    own = {
+    product = key.product
+    own = frozenset(
         board.segment
         for value in product.get("gpu.board_part_number")
         if (board := parse_board_part_number(str(value.value))) is not None
-    }
+    )
     if own or product.status in (ProductStatus.AUTOMOTIVE, ProductStatus.ENGINEERING):
         return own
     if product.form == "workstation":
-        return {"5"}
+        return frozenset("5")
     if product.form == "consumer" or product.status is ProductStatus.MINING:
-        return {"1"}
-    return {"2"} if product.has("datacenter") else set()
+        return frozenset("1")
+    return frozenset("2") if product.has("datacenter") else frozenset()
+
+
+@functools.lru_cache(maxsize=64)
+def _segments_text(segments: frozenset[str]) -> str:
+    """Return segments for people."""
+    return " or ".join(_SEGMENTS.get(segment, segment) for segment in sorted(segments))
 
 
 def _check_segment(subject: Subject) -> Iterator[Finding]:
@@ -379,7 +389,7 @@ def _check_segment(subject: Subject) -> Iterator[Finding]:
     if product is None:
         yield finding(rule, "no-product")
         return
-    expected = _expected_segments(product)
+    expected = _expected_segments(product.key)
     claim, board = _board(subject)
     if not expected or (not claim.ok and product.form in _UNNUMBERED):
         yield finding(rule, "not-for-product", expected=product.name)
@@ -394,7 +404,7 @@ def _check_segment(subject: Subject) -> Iterator[Finding]:
         rule,
         code,
         observed=f"{says(claim)}, a {_SEGMENTS.get(board.segment, 'new')} board",
-        expected=f"a {' or '.join(_SEGMENTS.get(s, s) for s in sorted(expected))} board",
+        expected=f"a {_segments_text(expected)} board",
         basis=basis_of(claim),
         claims=cite(claim),
     )

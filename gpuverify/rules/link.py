@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, Source, Value
+from gpuverify.model.claims import Claim, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
-from gpuverify.model.product import Product
+from gpuverify.model.product import Product, ProductKey
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     NO_PRODUCT,
@@ -18,13 +19,12 @@ from gpuverify.rules.compare import (
     agreed_basis,
     basis_of,
     cite,
-    cite_reference,
     finding,
     list_rule,
-    own_values,
     says,
-    values_text,
 )
+from gpuverify.rules.constants import FROM_PCI_CONFIG
+from gpuverify.rules.on_file import on_file
 
 
 def _has_nvlink(product: Product) -> bool:
@@ -44,13 +44,12 @@ def _check_count(subject: Subject) -> Iterator[Finding]:
     if product is None:
         yield finding(rule, "no-product")
         return
-    own = own_values(subject, "nvlink.link_count")
-    if not own and not _has_nvlink(product):
+    own = on_file(subject, "nvlink.link_count")
+    if not own.values and not _has_nvlink(product):
         yield finding(rule, "not-for-product", expected=product.name)
         return
     claim = subject.read("nvlink.link_count")
-    seen = _count(claim)
-    counts = [value.value for value in own if isinstance(value.value, int)]
+    seen, counts = _count(claim), own.numbers
     if seen is None and _telling(subject, counts):
         yield absent(
             rule, claim, remedy="read on the machine itself, with MIG off", code_id="needed"
@@ -75,24 +74,30 @@ def _check_count(subject: Subject) -> Iterator[Finding]:
         rule,
         code,
         observed=said,
-        expected=values_text(own),
+        expected=own.shown,
         basis=agreed_basis(subject, claim) if passed else basis_of(claim),
         claims=cite(claim),
-        reference=cite_reference(own),
+        reference=own.cited,
         field="nvlink.link_count" if passed else "",
         value=seen if passed else None,
     )
 
 
-def _telling(subject: Subject, counts: list[int]) -> bool:
+def _telling(subject: Subject, counts: tuple[int, ...]) -> bool:
     """Whether the links tell the product from a neighbour, by what is on file.
 
     An A800 with an A100's ids is told by them, and by little else that a driver reports.
     """
-    others = [n.get("nvlink.link_count") for n in subject.neighbours]
-    return bool(counts) and any(
-        values and all(isinstance(v.value, int) and 0 < v.value < min(counts) for v in values)
-        for values in others
+    fewest = min(counts, default=0)
+    return fewest > 0 and _fewer_links(tuple([n.key for n in subject.neighbours]), fewest)
+
+
+@functools.lru_cache(maxsize=1024)
+def _fewer_links(products: tuple[ProductKey, ...], fewest: int) -> bool:
+    """Whether one of some products has fewer links, by all that is on file for it."""
+    return any(
+        values and all(isinstance(v.value, int) and 0 < v.value < fewest for v in values)
+        for values in (key.product.get("nvlink.link_count") for key in products)
     )
 
 
@@ -190,22 +195,20 @@ def _check_pcie(subject: Subject) -> Iterator[Finding]:
     judged, generation = False, _device_generation(subject)
     for what, field, claim in (
         ("generation", "pci.link_generation_max", generation),
-        ("lanes", "pci.link_width_max", subject.read("pci.link_width_max", Source.PCI_CONFIG)),
+        ("lanes", "pci.link_width_max", subject.read("pci.link_width_max", FROM_PCI_CONFIG)),
     ):
         seen = _count(claim)
-        own = own_values(subject, field)
-        most = max((v.value for v in own if isinstance(v.value, int)), default=None)
-        if not seen or most is None:
+        if not seen or not (own := on_file(subject, field)).numbers:
             continue
         judged = True
         yield finding(
             rule,
-            "below" if seen < most else "reaches",
+            "below" if seen < max(own.numbers) else "reaches",
             observed=says(claim, f"{seen} as the device's own PCI Express {what}"),
-            expected=values_text(own),
+            expected=own.shown,
             basis=basis_of(claim),
             claims=cite(claim),
-            reference=cite_reference(own),
+            reference=own.cited,
         )
     if not judged and generation.ok:
         yield finding(
@@ -222,7 +225,7 @@ def _check_pcie(subject: Subject) -> Iterator[Finding]:
 def _device_generation(subject: Subject) -> Claim:
     """Return the generation that the device offers, whatever the slot allows."""
     name = "pci.link_generation_device_max"
-    config = subject.read(name, Source.PCI_CONFIG)
+    config = subject.read(name, FROM_PCI_CONFIG)
     return config if config.ok else subject.read(name)
 
 

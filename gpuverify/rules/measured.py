@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
+from gpuverify.model.claims import Basis, Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import EMULATED_ONLY, ReferenceValue, Validation
 from gpuverify.model.rates import CLOCK_SPREAD_PPM
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import NO_VALUE, absent, cite, finding
+from gpuverify.rules.constants import FAILED, FROM_MEASURED
 
 GIB = 1 << 30
 REMEDY = "run gpuverify check --measure quick on the machine that holds the card"
@@ -36,7 +37,7 @@ HIDDEN = Code(
 
 def measured(subject: Subject, claim_id: str) -> Claim:
     """Return the measurement's claim."""
-    return subject.read(claim_id, Source.MEASURED)
+    return subject.device.claims.get(claim_id, FROM_MEASURED)
 
 
 def number(claim: Claim) -> int | None:
@@ -107,7 +108,7 @@ def doubt_text(claim: Claim) -> str:
 
 def void_or_absent(rule: Rule, claim: Claim, remedy: str = REMEDY) -> Finding:
     """Return the finding for a measurement that gave no value."""
-    if claim.status is ClaimStatus.FAILED:
+    if claim.status is FAILED:
         return finding(
             rule,
             "void",

@@ -263,10 +263,10 @@ def _check_cells(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """Judge whether the memory held what was written."""
     claim = measured(subject, "capacity.class")
     kind = claim.value
-    bad = measured(subject, "capacity.bad_cell_count")
     if not isinstance(kind, str):
         yield void_or_absent(rule, claim)
         return
+    bad = measured(subject, "capacity.bad_cell_count")
     cells = amount(bad)
     shown = f"{cells} cells of 16 bytes" if cells else "cells"
     if kind in FAULTY:

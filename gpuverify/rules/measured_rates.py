@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Basis, Claim, Source
+from gpuverify.model.claims import Basis, Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.peaks import (
     MARGIN_PERCENT,
@@ -24,6 +24,7 @@ from gpuverify.rules.compare import (
     finding,
     own_values,
 )
+from gpuverify.rules.constants import FROM_CUDA, FROM_NVIDIA_SMI, FROM_NVML
 from gpuverify.rules.measured import (
     amount,
     doubt_text,
@@ -40,20 +41,21 @@ _WEAK_PERCENT = 50
 """Below this share of its peak no healthy card was seen: DCGM, gpu-benches, FluidX3D and the
 public LBM tables lie between 76 and 97 per cent."""
 
-_RATES = ("fingerprint.memory_read_kb_s", "fingerprint.memory_write_kb_s")
-
 
 def _best_rate(subject: Subject) -> tuple[Claim, int | None]:
     """Return the faster of reading and writing; a copy counts both ways and is left out."""
-    claims = [measured(subject, name) for name in _RATES]
-    best = max(claims, key=lambda claim: number(claim) or 0)
-    return best, number(best)
+    read = measured(subject, "fingerprint.memory_read_kb_s")
+    written = measured(subject, "fingerprint.memory_write_kb_s")
+    read_rate, written_rate = number(read), number(written)
+    if (written_rate or 0) > (read_rate or 0):
+        return written, written_rate
+    return read, read_rate
 
 
 def _reported_peak(subject: Subject) -> tuple[int, tuple[Claim, ...]]:
     """Return the highest peak that any interface's clock and width give, 0 where none does."""
     best, cited = 0, ()  # type: tuple[int, tuple[Claim, ...]]
-    for sources in ((Source.NVML, Source.NVIDIA_SMI), (Source.CUDA,)):
+    for sources in ((FROM_NVML, FROM_NVIDIA_SMI), (FROM_CUDA,)):
         clock = subject.read("clock.memory_max_khz", *sources)
         width = subject.read("memory.bus_width_bits", *sources)
         khz, bits = number(clock), number(width)
@@ -318,13 +320,17 @@ PEER = measured_rule(
 def _check_pcie(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """Say what the PCI Express link ran at while it was loaded."""
     generation = measured(subject, "pcie.loaded_generation")
-    width = measured(subject, "pcie.loaded_width")
-    now, lanes = number(generation), number(width)
-    if now is None or lanes is None:
-        yield void_or_absent(rule, generation if now is None else width)
+    now = number(generation)
+    if now is None:
+        yield void_or_absent(rule, generation)
         return
-    most = amount(subject.read("pci.link_generation_max", Source.NVML, Source.NVIDIA_SMI)) or now
-    widest = amount(subject.read("pci.link_width_max", Source.NVML, Source.NVIDIA_SMI)) or lanes
+    width = measured(subject, "pcie.loaded_width")
+    lanes = number(width)
+    if lanes is None:
+        yield void_or_absent(rule, width)
+        return
+    most = amount(subject.read("pci.link_generation_max", FROM_NVML, FROM_NVIDIA_SMI)) or now
+    widest = amount(subject.read("pci.link_width_max", FROM_NVML, FROM_NVIDIA_SMI)) or lanes
     moved = number(measured(subject, "fingerprint.pcie_h2d_kb_s"))
     said = f"generation {now}, {lanes} lanes" + (f", {rate(moved)} to the card" if moved else "")
     yield finding(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Basis, Source
+from gpuverify.model.claims import Basis
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.rates import CLOCK_SPREAD_PPM, HOT
 from gpuverify.model.subject import BatchSubject, Subject
 from gpuverify.rules.compare import NO_VALUE, absent, basis_of, cite, finding, says
+from gpuverify.rules.constants import FROM_CUDA, FROM_MEASURED, FROM_NVIDIA_SMI, FROM_NVML
 from gpuverify.rules.environment import NOT_FOR_LOG
 from gpuverify.rules.measured import (
     REMEDY,
@@ -40,7 +41,7 @@ def _check_window(subject: Subject, rule: Rule) -> Iterator[Finding]:
     if not state.ok:
         yield void_or_absent(rule, state)
         return
-    window = subject.host.read("measure.window", Source.MEASURED)
+    window = subject.host.read("measure.window", FROM_MEASURED)
     foreign = measured(subject, "measure.foreign_processes")
     attributed = measured(subject, "measure.attributed")
     cited = cite(state, window, foreign, attributed)
@@ -54,7 +55,7 @@ def _check_window(subject: Subject, rule: Rule) -> Iterator[Finding]:
     elif "memory-held" in _detectors(subject):
         problems.append(("foreign-processes", "they hold memory of it"))
     if window.value is not True:
-        left = subject.host.read("measure.unmeasured", Source.MEASURED)
+        left = subject.host.read("measure.unmeasured", FROM_MEASURED)
         problems.append(("left-out", str(left.value) if left.value else "some"))
     for code, observed in problems:
         yield finding(rule, code, observed=observed, basis=Basis.MEASURED, claims=cited)
@@ -113,16 +114,18 @@ def _check_clock(subject: Subject, rule: Rule) -> Iterator[Finding]:
     if subject.imported:
         yield finding(rule, "imported")
         return
-    clock, spread = (
-        measured(subject, "fingerprint.sm_clock_khz"),
-        measured(subject, "fingerprint.clock_agreement_ppm"),
-    )
-    khz, ppm = number(clock), amount(spread)
-    if khz is None or ppm is None:
-        yield void_or_absent(rule, clock if khz is None else spread)
+    clock = measured(subject, "fingerprint.sm_clock_khz")
+    khz = number(clock)
+    if khz is None:
+        yield void_or_absent(rule, clock)
+        return
+    spread = measured(subject, "fingerprint.clock_agreement_ppm")
+    ppm = amount(spread)
+    if ppm is None:
+        yield void_or_absent(rule, spread)
         return
     said = f"{khz / 1000:.0f} MHz under load, three clocks within {ppm / 10_000:.2f} %"
-    most = subject.read("clock.sm_max_khz", Source.NVML, Source.NVIDIA_SMI, Source.CUDA)
+    most = subject.read("clock.sm_max_khz", FROM_NVML, FROM_NVIDIA_SMI, FROM_CUDA)
     highest = number(most)
     code = "agree"
     if ppm > CLOCK_SPREAD_PPM:
@@ -219,12 +222,12 @@ DRIVER = measured_rule(
 
 def _check_load(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """Judge heat and power under load."""
-    peak = measured(subject, "fingerprint.temperature_peak_celsius")
     reasons = measured(subject, "fingerprint.throttle_reasons")
-    power = measured(subject, "fingerprint.power_peak_mw")
     if not reasons.ok:
         yield void_or_absent(rule, reasons)
         return
+    peak = measured(subject, "fingerprint.temperature_peak_celsius")
+    power = measured(subject, "fingerprint.power_peak_mw")
     seen = {word for word in str(reasons.value).split(",") if word not in _HARMLESS}
     parts = []
     if (heat := amount(peak)) is not None:

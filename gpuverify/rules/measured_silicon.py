@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gpuverify.model.claims import Basis, Claim, Source
+from gpuverify.model.claims import Basis, Claim
 from gpuverify.model.finding import Axis, Code, Finding, Outcome, Rule
 from gpuverify.model.product import ReferenceValue
 from gpuverify.model.rates import L2_STEP, OPERATIONS, operation_field
@@ -23,6 +23,7 @@ from gpuverify.rules.compare import (
     some,
     values_text,
 )
+from gpuverify.rules.constants import FROM_CUDA, FROM_NVIDIA_SMI, FROM_NVML, FROM_PROCFS
 from gpuverify.rules.measured import (
     HIDDEN,
     REMEDY,
@@ -54,7 +55,7 @@ def _check_census(subject: Subject, rule: Rule) -> Iterator[Finding]:
         yield void_or_absent(rule, claim)
         return
     said = f"{seen} multiprocessors did work"
-    word = subject.read("gpu.sm_count", Source.CUDA)
+    word = subject.read("gpu.sm_count", FROM_CUDA)
     told = number(word)
     if told is not None and told != seen:
         # Blocks are dealt out over all of them: one that never appears does not exist, unless
@@ -107,7 +108,7 @@ def _check_census(subject: Subject, rule: Rule) -> Iterator[Finding]:
 
 def _lanes(subject: Subject, rule: Rule, claim: Claim, seen: int) -> Iterator[Finding]:
     """Pass the lanes that follow from the multiprocessors, where the product has as many."""
-    capability = subject.read("gpu.compute_capability", Source.CUDA, Source.NVML)
+    capability = subject.read("gpu.compute_capability", FROM_CUDA, FROM_NVML)
     chips = own_values(subject, "rate.compute_capability")
     each = own_values(subject, "rate.fp32_lanes_per_sm")
     own = own_values(subject, "gpu.core_count")
@@ -205,19 +206,28 @@ def _expected(name: str, values: tuple[ReferenceValue, ...]) -> str:
     return f"{_word(name)} {values_text(values)} ({validation})"
 
 
+_WORK = {name: f"fingerprint.{name}_milliops" for name in OPERATIONS}
+"""The claim that holds the work of each operation."""
+
+
 def _check_ops(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """Compare work a clock with what the product's chip does."""
-    claims = {name: measured(subject, f"fingerprint.{name}_milliops") for name in OPERATIONS}
-    found = {name: value for name, claim in claims.items() if (value := number(claim)) is not None}
+    claims: list[Claim] = []
+    found: dict[str, int] = {}
+    for name, claim_id in _WORK.items():
+        claim = measured(subject, claim_id)
+        if (value := number(claim)) is not None:
+            claims.append(claim)
+            found[name] = value
     if not found:
-        yield void_or_absent(rule, claims["fp32_fma"])
+        yield void_or_absent(rule, measured(subject, _WORK["fp32_fma"]))
         return
     doubt = timing_doubt(subject)
     if doubt is not None:
         yield finding(rule, "void", observed=doubt_text(doubt), claims=cite(doubt))
         return
     said = ", ".join(f"{_word(name)} {value / 1000:.1f}" for name, value in found.items())
-    cited = cite(*(claims[name] for name in found))
+    cited = cite(*claims)
     own = {name: own_values(subject, operation_field(name)) for name in found}
     known = {name: values for name, values in own.items() if values}
     if not known:
@@ -334,17 +344,19 @@ def _contradictions(subject: Subject) -> tuple[list[str], list[Claim]]:
     """Return what CUDA says differently, and every claim that was compared."""
     differing: list[str] = []
     compared: list[Claim] = []
-    product = subject.product
+    product, claims = subject.product, subject.device.claims
     for claim_id, ppm in (
         ("gpu.uuid", None), ("gpu.name", None), ("pci.bus_id", None),
         ("gpu.compute_capability", None), ("memory.bus_width_bits", 0),
         ("clock.memory_max_khz", 10_000), ("clock.sm_max_khz", 10_000),
     ):  # fmt: skip
+        cuda = claims.get(claim_id, FROM_CUDA)
+        if cuda.value is None:
+            continue
         if claim_id == "clock.sm_max_khz" and (product is None or not product.has("datacenter")):
             continue
-        cuda = subject.read(claim_id, Source.CUDA)
-        other = subject.read(claim_id, Source.NVML, Source.NVIDIA_SMI, Source.PROCFS)
-        if not cuda.ok or not other.ok:
+        other = subject.read(claim_id, FROM_NVML, FROM_NVIDIA_SMI, FROM_PROCFS)
+        if other.value is None:
             continue
         compared += [cuda, other]
         if ppm is None:
@@ -360,12 +372,13 @@ def _contradictions(subject: Subject) -> tuple[list[str], list[Claim]]:
 
 def _total_contradiction(subject: Subject, compared: list[Claim]) -> list[str]:
     """Compare CUDA's total, which is NVML's without the reserve."""
-    cuda, total = (
-        subject.read("memory.total_bytes", Source.CUDA),
-        subject.read("memory.total_bytes", Source.NVML, Source.NVIDIA_SMI),
-    )
-    held, whole = number(cuda), number(total)
-    if held is None or whole is None or partial_card(subject):
+    cuda = subject.device.claims.get("memory.total_bytes", FROM_CUDA)
+    held = number(cuda)
+    if held is None:
+        return []
+    total = subject.read("memory.total_bytes", FROM_NVML, FROM_NVIDIA_SMI)
+    whole = number(total)
+    if whole is None or partial_card(subject):
         return []
     compared += [cuda, total]
     reserve = amount(subject.read("memory.reserved_bytes"))
@@ -377,7 +390,7 @@ def _check_cuda(subject: Subject, rule: Rule) -> Iterator[Finding]:
     """Compare what CUDA says of the card with what NVML and the kernel say."""
     differing, compared = _contradictions(subject)
     if not compared:
-        yield void_or_absent(rule, subject.read("gpu.uuid", Source.CUDA))
+        yield void_or_absent(rule, subject.read("gpu.uuid", FROM_CUDA))
         return
     yield finding(
         rule,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, ClaimStatus, Source
+from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
-from gpuverify.model.product import MatchState, PciIdentity, Product
+from gpuverify.model.product import MatchState, PciIdentity, Product, ProductKey
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     NO_VALUE,
@@ -19,12 +20,20 @@ from gpuverify.rules.compare import (
     says,
     some,
 )
+from gpuverify.rules.constants import (
+    FROM_NVIDIA_SMI,
+    FROM_NVML,
+    FROM_PCI_CONFIG,
+    FROM_PROCFS,
+    NOT_ASKED,
+)
+from gpuverify.rules.on_file import uses_device
 
 NVIDIA = 0x10DE
 OEM_VENDORS = frozenset({0x1028, 0x103C, 0x17AA})
 """Dell, HP and Lenovo keep NVIDIA's subsystem device under their own vendor id."""
 
-_HARD_FIRST = (Source.PCI_CONFIG, Source.NVML, Source.NVIDIA_SMI, Source.PROCFS)
+_HARD_FIRST = (FROM_PCI_CONFIG, FROM_NVML, FROM_NVIDIA_SMI, FROM_PROCFS)
 
 
 def word(value: int | None) -> str:
@@ -32,6 +41,7 @@ def word(value: int | None) -> str:
     return "-" if value is None else f"{value:04X}"
 
 
+@functools.lru_cache(maxsize=1024)
 def identity_text(device: int, vendor: int | None = None, subsystem: int | None = None) -> str:
     """Return PCI ids as `device:subsystem-vendor:subsystem-device`."""
     return f"{word(device)}:{word(vendor)}:{word(subsystem)}"
@@ -47,7 +57,15 @@ def matched_entry(
     product: Product, device: int, vendor: int | None, subsystem: int | None
 ) -> PciIdentity | None:
     """Return the product's match entry that fits the ids, exact pairs before device ids."""
-    entries = [entry for entry in product.pci if entry.device_id == device]
+    return _matched_entry(product.key, device, vendor, subsystem)
+
+
+@functools.lru_cache(maxsize=1024)
+def _matched_entry(
+    product: ProductKey, device: int, vendor: int | None, subsystem: int | None
+) -> PciIdentity | None:
+    """Return the match entry that fits the ids."""
+    entries = [entry for entry in product.product.pci if entry.device_id == device]
     for entry in entries:
         if entry.subsystem_device_id is None or entry.subsystem_device_id != subsystem:
             continue
@@ -64,7 +82,15 @@ def exclusion_text(product: Product, device: int, vendor: int | None, subsystem:
     A subsystem that is not on file says nothing about which product it is, so it stands as "-":
     only products with another device id are then excluded.
     """
-    entry = matched_entry(product, device, vendor, subsystem)
+    return _exclusion_text(product.key, device, vendor, subsystem)
+
+
+@functools.lru_cache(maxsize=1024)
+def _exclusion_text(
+    product: ProductKey, device: int, vendor: int | None, subsystem: int | None
+) -> str:
+    """Return the ids by which neighbours may be excluded."""
+    entry = _matched_entry(product, device, vendor, subsystem)
     if entry is None or entry.subsystem_device_id is None:
         return identity_text(device)
     return identity_text(device, entry.subsystem_vendor_id or vendor, entry.subsystem_device_id)
@@ -106,7 +132,7 @@ def _judge(
     """Decide where the device id is on file and one product is sold (or recognised)."""
     rule, recognition = PRODUCT, subject.recognition
     board = recognition.product
-    names = some(p.name for p in recognition.products)
+    names = some([p.name for p in recognition.products])
     seen = f"{observed}: {names}" if names else observed
     entry = matched_entry(product, *ids)
     exact_other = (
@@ -129,9 +155,8 @@ def _judge(
             value=exclusion_text(board, *ids),
         )
         return
-    in_candidates = any(p.id == product.id for p in recognition.products)
-    own_device = any(e.device_id == ids[0] for e in product.pci)
-    if exact_other or not (own_device or in_candidates):
+    fitting = uses_device(product, ids[0]) or product.id in [p.id for p in recognition.products]
+    if exact_other or not fitting:
         yield finding(rule, "other-product", observed=seen, expected=product.name, claims=claims)
         return
     if len(recognition.products) > 1 and entry is None:
@@ -231,8 +256,13 @@ def _check_whole(subject: Subject) -> Iterator[Finding]:
     mode = subject.read("gpu.virtualization_mode")
     is_slice = subject.read("mig.is_slice")
     guest = subject.host.read("host.vgpu_guest")
-    stated = [c for c, hit in ((mode, mode.value == "vgpu"), (is_slice, is_slice.value is True),
-                               (guest, guest.value is True)) if hit]  # fmt: skip
+    stated = []
+    if mode.value == "vgpu":
+        stated.append(mode)
+    if is_slice.value is True:
+        stated.append(is_slice)
+    if guest.value is True:
+        stated.append(guest)
     if stated:
         yield finding(
             rule,
@@ -242,7 +272,7 @@ def _check_whole(subject: Subject) -> Iterator[Finding]:
             basis=basis_of(*stated),
             claims=cite(*stated),
         )
-    elif mode.ok and (is_slice.status is not ClaimStatus.NOT_ASKED or subject.imported):
+    elif mode.ok and (is_slice.status is not NOT_ASKED or subject.imported):
         yield finding(rule, "whole", observed=says(mode), basis=basis_of(mode), claims=cite(mode))
     else:
         yield absent(rule, is_slice if mode.ok else mode)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
@@ -16,7 +15,7 @@ from gpuverify.rules.compare import (
     finding,
     says,
 )
-from gpuverify.rules.condition import count
+from gpuverify.rules.condition import count, counts
 
 _REPAIRS = {
     "repair.unrepairable_memory": "unrepairable",
@@ -39,13 +38,14 @@ def _check_repairs(subject: Subject) -> Iterator[Finding]:
         )  # fmt: skip
     if raised:
         return
-    read = [claim for claim in claims if claim.ok]
-    if product is not None and not product.has("row-remap") and not read:
+    missing = [claim for claim in claims if claim.value is None]
+    nothing = len(missing) == len(claims)
+    if nothing and product is not None and not product.has("row-remap"):
         yield finding(rule, "not-for-product", expected=product.name)
-    elif len(read) == len(claims):
-        yield finding(rule, "none", basis=basis_of(*read), claims=cite(*read))
+    elif missing:
+        yield absent(rule, *missing)
     else:
-        yield absent(rule, *(claim for claim in claims if not claim.ok))
+        yield finding(rule, "none", basis=basis_of(*claims), claims=cite(*claims))
 
 
 REPAIRS = Rule(
@@ -217,13 +217,15 @@ FAN = Rule(
 )
 
 
+_LINK_COUNTERS = ("pci.replay_count", "nvlink.replay_error_count", "nvlink.recovery_error_count",
+                  "nvlink.crc_error_count")  # fmt: skip
+
+
 def _check_counters(subject: Subject) -> Iterator[Finding]:
     """Remark on replay and link error counters."""
     rule = LINK_ERRORS
-    names = ("pci.replay_count", "nvlink.replay_error_count", "nvlink.recovery_error_count",
-             "nvlink.crc_error_count")  # fmt: skip
-    claims: list[Claim] = [subject.read(name) for name in names]
-    raised = [claim for claim in claims if count(claim)]
+    claims = [subject.read(name) for name in _LINK_COUNTERS]
+    _, raised = counts(claims)
     if raised:
         yield finding(
             rule,

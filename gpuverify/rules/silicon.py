@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
-from gpuverify.model.claims import Claim, ClaimStatus, Source, Value
+from gpuverify.model.claims import Claim, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
-from gpuverify.model.product import Product
+from gpuverify.model.product import Product, ProductKey
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     LIST_CODES,
@@ -22,10 +23,11 @@ from gpuverify.rules.compare import (
     cite_reference,
     compare_value,
     finding,
-    own_values,
     says,
     values_text,
 )
+from gpuverify.rules.constants import FROM_PCI_CONFIG, NOT_SUPPORTED
+from gpuverify.rules.on_file import OnFile, on_file
 
 VBIOS_FAMILIES: dict[str, tuple[str, str]] = {
     "70": ("Fermi", "GF"),
@@ -51,12 +53,22 @@ _HBM_CHIP = re.compile(r"G[PVAH][12]00|GB[12]00|GB1\d\d")
 
 def hbm(product: Product) -> bool:
     """Whether the product carries one of the large data-centre chips with HBM."""
-    return product.has("datacenter") and _HBM_CHIP.match(product.chip.upper()) is not None
+    return product.has("datacenter") and _large(product.chip)
 
 
+@functools.lru_cache(maxsize=256)
+def _large(chip: str) -> bool:
+    """Whether a chip is one of the large ones with HBM."""
+    return _HBM_CHIP.match(chip.upper()) is not None
+
+
+@functools.lru_cache(maxsize=256)
 def _first_word(text: str) -> str:
     """Return the first word in lower case: "Ada Lovelace" and "Ada" are one architecture."""
     return text.strip().lower().partition(" ")[0]
+
+
+_ARCHITECTURES = frozenset(_first_word(name) for name, _ in VBIOS_FAMILIES.values())
 
 
 def _check_family(subject: Subject) -> Iterator[Finding]:
@@ -137,12 +149,11 @@ def _check_architecture(subject: Subject) -> Iterator[Finding]:
     if not isinstance(claim.value, str):
         yield absent(rule, claim)
         return
-    known = {_first_word(name) for name, _ in VBIOS_FAMILIES.values()}
     name = _first_word(claim.value)
     code = "unknown-family"
     if name == _first_word(product.architecture):
         code = "fits"
-    elif name in known:
+    elif name in _ARCHITECTURES:
         code = "other-chip-in-log" if subject.imported else "other-chip"
     yield finding(
         rule,
@@ -183,8 +194,10 @@ def _check_bar1(subject: Subject) -> Iterator[Finding]:
     if not hbm(product) or product.has("coherent"):
         yield finding(rule, "not-for-product", expected=product.name)
         return
-    largest = subject.read("pci.bar1_max_bytes", Source.PCI_CONFIG)
-    if (size := _mib(largest)) is not None and own_values(subject, "pci.bar1_max_mib"):
+    largest = subject.read("pci.bar1_max_bytes", FROM_PCI_CONFIG)
+    size = _mib(largest)
+    offered = on_file(subject, "pci.bar1_max_mib", "MiB")
+    if size is not None and offered.values:
         yield compare_value(
             rule,
             subject,
@@ -195,8 +208,8 @@ def _check_bar1(subject: Subject) -> Iterator[Finding]:
             unit="MiB",
         )
         return
-    seen = [v.value for v in own_values(subject, "pci.bar1_mib") if isinstance(v.value, int)]
-    if size is not None and seen and size < max(seen):
+    shown = on_file(subject, "pci.bar1_mib", "MiB")
+    if size is not None and size < max(shown.numbers, default=0):
         # No host makes this smaller: what the device cannot offer, the product was seen to show.
         yield compare_value(
             rule,
@@ -209,39 +222,49 @@ def _check_bar1(subject: Subject) -> Iterator[Finding]:
             excludes=False,
         )
         return
-    yield _current_bar1(subject, product)
+    yield _current_bar1(subject, product, shown, offered)
 
 
-def _current_bar1(subject: Subject, product: Product) -> Finding:
+def _current_bar1(subject: Subject, product: Product, shown: OnFile, offered: OnFile) -> Finding:
     """Compare the BAR1 of now with the most that the product can show."""
     rule = BAR1
     now = subject.read("pci.bar1_bytes")
-    own = own_values(subject, "pci.bar1_mib") + own_values(subject, "pci.bar1_max_mib")
-    sizes = [value.value for value in own if isinstance(value.value, int)]
     if (size := _mib(now)) is None:
         return absent(rule, now)
+    sizes = (*shown.numbers, *offered.numbers)
     said = says(now, f"{size} MiB of BAR1")
     if not sizes:
         return finding(rule, "no-reference", observed=said, expected=product.name, claims=cite(now))
-    code = "host-setting" if size < max(sizes) else "own-value"
-    if size > max(sizes):
+    most = max(sizes)
+    code = "host-setting" if size < most else "own-value"
+    if size > most:
         code = "other-product-in-log" if subject.imported else "other-product"
     # A larger sister in a small host shows this size too: only the largest of all tells.
-    tells = code == "own-value" and all(
-        isinstance(v.value, int) and v.value <= size
-        for n in subject.neighbours
-        for v in n.get("pci.bar1_mib")
-    )
+    tells = code == "own-value" and _none_larger(tuple([n.key for n in subject.neighbours]), size)
+    listed, cited = shown.shown, shown.cited
+    if offered.values:
+        both = shown.values + offered.values
+        listed, cited = values_text(both, "MiB"), cite_reference(both)
     return finding(
         rule,
         code,
         observed=said,
-        expected=f"at most {max(sizes)} MiB" if size > max(sizes) else values_text(own, "MiB"),
+        expected=f"at most {most} MiB" if size > most else listed,
         basis=agreed_basis(subject, now) if code == "own-value" else basis_of(now),
         claims=cite(now),
-        reference=cite_reference(own),
+        reference=cited,
         field="pci.bar1_mib" if tells else "",
         value=size if tells else None,
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _none_larger(products: tuple[ProductKey, ...], size: int) -> bool:
+    """Whether none of some products was seen with a larger BAR1."""
+    return all(
+        isinstance(value.value, int) and value.value <= size
+        for key in products
+        for value in key.product.get("pci.bar1_mib")
     )
 
 
@@ -282,7 +305,7 @@ def _check_ecc_capability(subject: Subject) -> Iterator[Finding]:
     mode, stored = subject.read("ecc.mode_current"), subject.read("inforom.ecc_object")
     virtual = subject.value("gpu.virtualization_mode") == "vgpu"
     whole = not virtual and subject.value("mig.is_slice") is not True
-    lacking = [claim for claim in (mode, stored) if claim.status is ClaimStatus.NOT_SUPPORTED]
+    lacking = [claim for claim in (mode, stored) if claim.status is NOT_SUPPORTED]
     if lacking and whole:
         yield finding(
             rule,
@@ -390,6 +413,17 @@ _OBJECTS: dict[str, set[tuple[Value | None, Value | None]]] = {
 """OEM and ECC object versions by architecture, as public read-outs show them."""
 
 
+@functools.lru_cache(maxsize=1024)
+def _objects_of(product: ProductKey) -> frozenset[tuple[Value | None, Value | None]]:
+    """Return the pairs seen on a product's architecture, and those on file for itself."""
+    found = product.product
+    return frozenset(_OBJECTS.get(_first_word(found.architecture), ())) | {
+        (v.value, w.value)
+        for v in found.get("inforom.oem_object")
+        for w in found.get("inforom.ecc_object")
+    }
+
+
 def _check_objects(subject: Subject) -> Iterator[Finding]:
     """Compare the InfoROM object versions with those seen on the architecture."""
     rule, product = INFOROM_OBJECTS, subject.product
@@ -397,15 +431,10 @@ def _check_objects(subject: Subject) -> Iterator[Finding]:
         yield finding(rule, "no-product")
         return
     oem, ecc = subject.read("inforom.oem_object"), subject.read("inforom.ecc_object")
-    if not oem.ok or not (ecc.ok or ecc.status is ClaimStatus.NOT_SUPPORTED):
-        yield absent(rule, oem if not oem.ok else ecc)
+    if oem.value is None or (ecc.value is None and ecc.status is not NOT_SUPPORTED):
+        yield absent(rule, oem if oem.value is None else ecc)
         return
-    known = set(_OBJECTS.get(_first_word(product.architecture), ()))
-    known |= {
-        (v.value, w.value)
-        for v in product.get("inforom.oem_object")
-        for w in product.get("inforom.ecc_object")
-    }
+    known = _objects_of(product.key)
     seen = (oem.value, ecc.value)
     yield finding(
         rule,
