@@ -17,6 +17,9 @@ from gpuverify.model.policy import Policy
 from gpuverify.model.product import Product, ProductKey
 from gpuverify.model.verdict import Neighbour
 
+_PASS = Outcome.PASS
+"""A plain name, as in `verdict`: it is looked up for each finding."""
+
 # Fields that the measurement observes by doing; a pair that differs in one of them has a measured
 # discriminator. The size of the L2 cache is none: its step is timing that was never field-run.
 MEASURABLE_FIELDS = ("memory.nominal_mib", "gpu.sm_count", "gpu.core_count")
@@ -94,7 +97,7 @@ def excludes(finding: Finding, neighbour: Product) -> bool:
         True only where the neighbour has reference values for the finding's field and none of
         them can be told to be the one observed.
     """
-    if finding.outcome is not Outcome.PASS or not finding.field or finding.observed_value is None:
+    if finding.outcome is not _PASS or not finding.field or finding.observed_value is None:
         return False
     return _ruled_out(neighbour.key, finding.field, finding.observed_value)
 
@@ -185,7 +188,7 @@ def exclusions(
     Returns:
         One entry a neighbour, in their order.
     """
-    passed = [f for f in findings if f.field and f.outcome is Outcome.PASS]
+    passed = [f for f in findings if f.field and f.outcome is _PASS]
     passed.sort(key=lambda finding: -finding.basis.rank)
     result = []
     for neighbour in neighbours:
@@ -224,6 +227,6 @@ def assurance(neighbours: Sequence[Neighbour], findings: Sequence[Finding]) -> B
     passed = [
         finding.basis
         for finding in findings
-        if finding.outcome is Outcome.PASS and finding.field == "pci.identity"
+        if finding.field == "pci.identity" and finding.outcome is _PASS
     ]
     return max(passed, key=lambda basis: basis.rank, default=Basis.REPORTED)

@@ -26,7 +26,11 @@ CLASS_REASONS = {
     EvidenceClass.REPLAYED: "the evidence is a replay of a recording, not a live card",
 }
 _MAY_BE_CONSISTENT = (EvidenceClass.LIVE, EvidenceClass.SIGNED)
+# Until Python 3.12 a member that is looked up on its class costs ten times as much as a plain name,
+# and here it is done for each of a hundred findings, several times.
+_PASS, _INCONCLUSIVE, _NOT_APPLICABLE = Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.NOT_APPLICABLE
 _ACCUSING = (Outcome.WARN, Outcome.FAIL)
+_CONDITION_AXIS, _HISTORY_AXIS = Axis.CONDITION, Axis.HISTORY
 NOTHING_CLAIMED = "nothing was claimed: say what was sold with --claim"
 
 
@@ -144,8 +148,8 @@ def group_gaps(
     gaps = []
     for group, basis in groups.items():
         found = by_group[group]
-        applying = [f for f in found if f.outcome is not Outcome.NOT_APPLICABLE]
-        open_ = [f for f in applying if f.outcome is Outcome.INCONCLUSIVE]
+        applying = [f for f in found if f.outcome is not _NOT_APPLICABLE]
+        open_ = [f for f in applying if f.outcome is _INCONCLUSIVE]
         if open_:
             gaps.append(f"{group.value}: {open_[0].message}")
         elif applying and max([f.basis.rank for f in applying]) < basis.rank:
@@ -210,8 +214,8 @@ def _condition(
 ) -> tuple[ConditionState, int, int]:
     """Sum up the condition axis: state, rules decided, rules that apply."""
     counted = _asked(tuple(rules), (Group.CONDITION,), ())
-    mine = [f for f in findings if f.axis is Axis.CONDITION]
-    applying = [f for f in mine if f.outcome is not Outcome.NOT_APPLICABLE and f.rule in counted]
+    mine = [f for f in findings if f.axis is _CONDITION_AXIS]
+    applying = [f for f in mine if f.outcome is not _NOT_APPLICABLE and f.rule in counted]
     known = {f.rule for f in applying}
     done = {f.rule for f in applying if f.outcome.conclusive}
     if [f for f in mine if f.defective]:
@@ -228,7 +232,7 @@ def _history(findings: Sequence[Finding]) -> HistoryState:
     telling = [
         finding.used
         for finding in findings
-        if finding.used or (finding.axis is Axis.HISTORY and finding.outcome.conclusive)
+        if finding.used or (finding.axis is _HISTORY_AXIS and finding.outcome.conclusive)
     ]
     if not telling:
         return HistoryState.UNKNOWN
@@ -274,7 +278,7 @@ def device_result(
     capacity = [
         finding.basis
         for finding in findings
-        if finding.outcome is Outcome.PASS and finding.rule in of_capacity
+        if finding.outcome is _PASS and finding.rule in of_capacity
     ]
     return DeviceResult(
         device=subject.device,
@@ -298,7 +302,7 @@ def device_result(
 
 def _not_examined(findings: Sequence[Finding], policy: Policy) -> tuple[str, ...]:
     """List the optional rules that could not be decided."""
-    undecided = {f.rule: None for f in findings if f.outcome is Outcome.INCONCLUSIVE}
+    undecided = {f.rule: None for f in findings if f.outcome is _INCONCLUSIVE}
     optional = set(undecided).intersection(policy.optional_rules)
     if not optional:
         return ()

@@ -104,4 +104,4 @@ class Claim:
     @property
     def ok(self) -> bool:
         """Whether the claim holds a value."""
-        return self.status is ClaimStatus.OK
+        return self.value is not None  # which `__post_init__` ties to the status

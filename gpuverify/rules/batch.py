@@ -9,8 +9,9 @@ from gpuverify.model.evidence import EvidenceClass
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.subject import BatchSubject, Subject
 from gpuverify.rules.board import good_key, good_serial
-from gpuverify.rules.compare import NO_VALUE, basis_of, cite, finding, says, some
+from gpuverify.rules.compare import NO_VALUE, basis_of, cite, finding, says
 from gpuverify.rules.condition import count
+from gpuverify.rules.on_file import some
 
 NO_DEVICE = Code(id="no-device", outcome=Outcome.INCONCLUSIVE, text="The read-out holds no device.")
 

@@ -19,18 +19,13 @@ from gpuverify.rules.compare import (
     agreed_basis,
     basis_of,
     cite,
-    cite_reference,
-    driver_of,
-    ecc_of,
     finding,
     name_of,
     other_holders,
     says,
-    some,
-    values_text,
 )
 from gpuverify.rules.constants import NOT_SUPPORTED
-from gpuverify.rules.on_file import OnFile, on_file
+from gpuverify.rules.on_file import OnFile, cite_reference, on_file, some, values_text
 
 EXACT_FROM_DRIVER = 510
 """From this branch on NVML's total is the nominal one and the reserve stands beside it; before, it
@@ -98,7 +93,7 @@ def _check_total(subject: Subject) -> Iterator[Finding]:
     if not isinstance(claim.value, int) or claim.value <= 0:
         yield absent(rule, claim)
         return
-    total, driver = claim.value // MIB, driver_of(subject)
+    total, driver = claim.value // MIB, subject.driver_branch
     said = says(claim, f"{total} MiB")
     if driver is None:
         version = subject.host.read("driver.version")
@@ -138,7 +133,7 @@ def _exact(subject: Subject, product: Product, claim: Claim, own: OnFile, said: 
     holders = other_holders(subject, "memory.total_mib", total)
     if near:
         code = "near"
-    elif _nominal(product) and not _in_class(product, total, ecc=ecc_of(subject)):
+    elif _nominal(product) and not _in_class(product, total, ecc=subject.ecc):
         code = _accusation(subject, product, "wrong-class")
     elif holders and not _same_size(subject, product, holders):
         said += f", on file for {some(holders)}"
@@ -180,7 +175,7 @@ def _recent_class(subject: Subject, product: Product, total: int) -> str:
         if not known:
             return "class-only"
         return "other-product-in-log" if subject.imported else "other-product"
-    unknown_mode = ecc_of(subject) is None and any(value.ecc is not None for value in known)
+    unknown_mode = subject.ecc is None and any(value.ecc is not None for value in known)
     return "class-only" if unknown_mode else "class-fits"
 
 
@@ -192,14 +187,14 @@ def _by_class(subject: Subject, product: Product, claim: Claim, total: int, said
         return finding(
             rule, "no-reference", observed=said, expected=name_of(subject), claims=cite(claim)
         )
-    ecc = ecc_of(subject)
+    ecc = subject.ecc
     fits = _in_class(product, total, ecc=ecc)
     # A neighbour whose own class holds this total too (94 and 96 GB) is not told apart by it.
     tells = len(sizes) == 1 and not any(
         _in_class(n, total, ecc=ecc) for n in subject.neighbours if _nominal(n) != sizes
     )
     code = "class-fits" if fits else _accusation(subject, product, "wrong-class")
-    if fits and (driver_of(subject) or 0) >= EXACT_FROM_DRIVER:
+    if fits and (subject.driver_branch or 0) >= EXACT_FROM_DRIVER:
         code, tells = _recent_class(subject, product, total), False
     return finding(
         rule,

@@ -8,13 +8,13 @@ open too, with the claim's own reason and what to do about it.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gpuverify.model.claims import Basis, Claim, Source, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import Product, ReferenceValue
-from gpuverify.model.subject import ReferenceKey, Subject, accepted
+from gpuverify.model.subject import ReferenceKey, Subject
 from gpuverify.model.vocabulary import VOCABULARY
 from gpuverify.rules.kept import (
     SOURCE_BASIS,
@@ -24,6 +24,7 @@ from gpuverify.rules.kept import (
     kept_finding,
     weakest_basis,
 )
+from gpuverify.rules.on_file import OnFile, cite_reference, kept_on_file, show, some
 
 MIB = 1024 * 1024
 
@@ -61,24 +62,6 @@ def cite(*claims: Claim) -> tuple[str, ...]:
     if len(claims) == 1:
         return citation(claims[0].source, claims[0].id)
     return citations([(claim.source, claim.id) for claim in claims])
-
-
-def cite_reference(values: Iterable[ReferenceValue]) -> tuple[str, ...]:
-    """Return `source locator` of each reference value, without repetition."""
-    return _cited_values(tuple(values))
-
-
-@functools.lru_cache(maxsize=1024)
-def _cited_values(values: tuple[ReferenceValue, ...]) -> tuple[str, ...]:
-    """Return `source locator` of each reference value, without repetition."""
-    return tuple(dict.fromkeys(f"{value.source} {value.locator}".strip() for value in values))
-
-
-def show(value: Value | None, unit: str = "") -> str:
-    """Return a value for people."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value} {unit}".rstrip()
 
 
 def says(claim: Claim, shown: str | None = None) -> str:
@@ -166,38 +149,6 @@ def absent(rule: Rule, *claims: Claim, remedy: str = "", code_id: str = "no-valu
     return kept_absent(rule, code_id, remedy, missing)
 
 
-def driver_of(subject: Subject) -> int | None:
-    """Return the driver branch, None where it is not known."""
-    return subject.driver_branch
-
-
-def ecc_of(subject: Subject) -> bool | None:
-    """Return whether ECC is on, None where it is not known."""
-    return subject.ecc
-
-
-def fits(value: ReferenceValue, *, driver: int | None, ecc: bool | None) -> bool:
-    """Whether a reference value holds for this driver and ECC mode; unknown ones do not fit."""
-    if value.driver_min is not None and (driver is None or driver < value.driver_min):
-        return False
-    if value.driver_max is not None and (driver is None or driver > value.driver_max):
-        return False
-    return value.ecc is None or value.ecc is ecc
-
-
-def own_values(subject: Subject, field: str) -> tuple[ReferenceValue, ...]:
-    """Return the product's values of a field that hold for this driver and ECC mode."""
-    return _fitting(subject.reference_key, field)
-
-
-@functools.lru_cache(maxsize=4096)
-def _fitting(key: ReferenceKey, field: str) -> tuple[ReferenceValue, ...]:
-    """Return the values that fit the product, this driver and this ECC mode."""
-    sold, board, driver, ecc = key
-    values = accepted(sold.product, board.product if board else None, field) if sold else ()
-    return tuple(value for value in values if fits(value, driver=driver, ecc=ecc))
-
-
 def other_holders(subject: Subject, field: str, value: Value) -> tuple[str, ...]:
     """Return ids of other products that have `value` on file (the sold one's board aside)."""
     mine = {subject.product.id} if subject.product else set()
@@ -205,24 +156,6 @@ def other_holders(subject: Subject, field: str, value: Value) -> tuple[str, ...]
     if board is not None and mine & set(board.sold_as):
         mine.add(board.id)
     return tuple(p for p in subject.reference.holders(field, value) if p not in mine)
-
-
-def some(names: Iterable[str], limit: int = 6) -> str:
-    """Return a list for people, shortened."""
-    items = list(names)
-    more = f" and {len(items) - limit} more" if len(items) > limit else ""
-    return ", ".join(items[:limit]) + more
-
-
-def values_text(values: Iterable[ReferenceValue], unit: str = "") -> str:
-    """Return reference values for people."""
-    return _shown_values(tuple(values), unit)
-
-
-@functools.lru_cache(maxsize=1024)
-def _shown_values(values: tuple[ReferenceValue, ...], unit: str) -> str:
-    """Return reference values for people."""
-    return some(dict.fromkeys(show(value.value, unit) for value in values))
 
 
 def name_of(subject: Subject) -> str:
@@ -336,7 +269,7 @@ def _needed(subject: Subject, product: Product, spec: ListRule) -> bool:
 
     Such a neighbour with the sold product's ids differs in little else that a driver reports.
     """
-    driver = driver_of(subject)
+    driver = subject.driver_branch
     if spec.needed_from is None or driver is None or driver < spec.needed_from:
         return False
     own = {value.value for value in product.get(spec.field)}
@@ -428,17 +361,17 @@ def compare_value(
         The finding.
     """
     cited = cite(*claims)
-    own, expected, matched, reference = _against_own(
+    own, matched, reference = _against_own(
         subject.reference_key, field, value, unit, tolerance_percent
     )
-    if not own:
+    if not own.values:
         return finding(rule, "no-reference", observed=said, expected=name_of(subject), claims=cited)
     if matched:
         return finding(
             rule,
             "own-value",
             observed=said,
-            expected=expected,
+            expected=own.shown,
             basis=agreed_basis(subject, claims[0]) if len(claims) == 1 else basis_of(*claims),
             claims=cited,
             reference=reference,
@@ -457,21 +390,21 @@ def compare_value(
         rule,
         code,
         observed=said,
-        expected=expected,
+        expected=own.shown,
         basis=basis_of(*claims),
         claims=cited,
         reference=reference,
     )
 
 
-_Against = tuple[tuple[ReferenceValue, ...], str, tuple[ReferenceValue, ...], tuple[str, ...]]
+_Against = tuple[OnFile, tuple[ReferenceValue, ...], tuple[str, ...]]
 
 
 @functools.lru_cache(maxsize=4096, typed=True)  # 1 and True are equal, and are not the same
 def _against_own(
     key: ReferenceKey, field: str, value: Value, unit: str, tolerance_percent: int
 ) -> _Against:
-    """Return the product's own values, as text, those that match, and what is to be cited."""
-    own = _fitting(key, field)
-    matched = tuple(v for v in own if _matches(value, v, tolerance_percent))
-    return own, values_text(own, unit), matched, cite_reference(matched or own)
+    """Return what is on file, the values of it that match, and what is to be cited."""
+    own = kept_on_file(key, field, unit)
+    matched = tuple(one for one in own.values if _matches(value, one, tolerance_percent))
+    return own, matched, cite_reference(matched) if matched else own.cited

@@ -20,7 +20,6 @@ from gpuverify.rules.compare import (
     finding,
     name_of,
     says,
-    some,
 )
 from gpuverify.rules.constants import (
     FROM_CUDA,
@@ -31,7 +30,7 @@ from gpuverify.rules.constants import (
     NOT_ASKED,
 )
 from gpuverify.rules.kept import citations
-from gpuverify.rules.on_file import uses_device
+from gpuverify.rules.on_file import some, uses_device
 from gpuverify.rules.product import exclusion_text, identity_text, number, word
 
 _ALIAS = re.compile(

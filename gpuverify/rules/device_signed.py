@@ -24,17 +24,14 @@ from gpuverify.rules.compare import (
     NOT_FOR_PRODUCT,
     absent,
     cite,
-    cite_reference,
     finding,
     name_of,
     other_holders,
-    own_values,
     says,
-    some,
-    values_text,
 )
 from gpuverify.rules.constants import FROM_DEVICE_CERTIFICATE
 from gpuverify.rules.environment import NOT_FOR_LOG
+from gpuverify.rules.on_file import cite_reference, own_values, some, values_text
 
 _TRAIT = "device-certificate"
 _SOURCES = (

@@ -19,15 +19,12 @@ from gpuverify.rules.compare import (
     agreed_basis,
     basis_of,
     cite,
-    cite_reference,
     compare_value,
     finding,
     list_rule,
-    own_values,
     says,
-    show,
-    some,
 )
+from gpuverify.rules.on_file import cite_reference, own_values, show, some
 
 
 def _strip(name: str) -> str:

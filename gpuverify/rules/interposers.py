@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from gpuverify.model.finding import Code, Finding, Outcome, Rule
 from gpuverify.model.subject import Subject
-from gpuverify.rules.compare import absent, show
+from gpuverify.rules.compare import absent
 from gpuverify.rules.constants import NOT_FOUND, NOT_SUPPORTED
 from gpuverify.rules.environment import empty, environment_rule, said
+from gpuverify.rules.on_file import show
 
 _TAINTED = "https://docs.kernel.org/admin-guide/tainted-kernels.html"
 _UNLOCK = "amoghmunikote/cmpunlocker (module path and kernel log marker of a memory unlock)"

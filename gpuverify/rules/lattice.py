@@ -27,11 +27,10 @@ from gpuverify.rules.compare import (
     cite,
     compare_value,
     finding,
-    own_values,
     says,
-    some,
 )
 from gpuverify.rules.constants import FROM_NVIDIA_SMI, FROM_NVML, FROM_PCI_CONFIG
+from gpuverify.rules.on_file import own_values, some
 
 _NO_MATCHING_SHAPE = Code(
     id="unreadable",

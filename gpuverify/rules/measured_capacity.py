@@ -9,15 +9,7 @@ from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
 from gpuverify.model.product import Product
 from gpuverify.model.rates import COVERED_PERCENT
 from gpuverify.model.subject import Subject
-from gpuverify.rules.compare import (
-    MIB,
-    NO_PRODUCT,
-    NO_REFERENCE,
-    cite,
-    cite_reference,
-    finding,
-    own_values,
-)
+from gpuverify.rules.compare import MIB, NO_PRODUCT, NO_REFERENCE, cite, finding
 from gpuverify.rules.measured import (
     HIDDEN,
     amount,
@@ -28,6 +20,7 @@ from gpuverify.rules.measured import (
     size,
     void_or_absent,
 )
+from gpuverify.rules.on_file import cite_reference, own_values
 
 _LARGER_PERCENT = 105
 

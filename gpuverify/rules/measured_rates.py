@@ -15,15 +15,7 @@ from gpuverify.model.peaks import (
 from gpuverify.model.product import ReferenceValue
 from gpuverify.model.rates import MEMORY_READ, MEMORY_WRITE, RATES
 from gpuverify.model.subject import Subject
-from gpuverify.rules.compare import (
-    NO_PRODUCT,
-    NO_REFERENCE,
-    NOT_FOR_PRODUCT,
-    cite,
-    cite_reference,
-    finding,
-    own_values,
-)
+from gpuverify.rules.compare import NO_PRODUCT, NO_REFERENCE, NOT_FOR_PRODUCT, cite, finding
 from gpuverify.rules.constants import FROM_CUDA, FROM_NVIDIA_SMI, FROM_NVML
 from gpuverify.rules.measured import (
     amount,
@@ -36,6 +28,7 @@ from gpuverify.rules.measured import (
     tried,
     void_or_absent,
 )
+from gpuverify.rules.on_file import cite_reference, own_values
 
 _WEAK_PERCENT = 50
 """Below this share of its peak no healthy card was seen: DCGM, gpu-benches, FluidX3D and the

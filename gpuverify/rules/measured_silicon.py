@@ -14,14 +14,10 @@ from gpuverify.rules.compare import (
     NO_PRODUCT,
     NO_REFERENCE,
     cite,
-    cite_reference,
     finding,
     name_of,
     other_holders,
-    own_values,
     says,
-    some,
-    values_text,
 )
 from gpuverify.rules.constants import FROM_CUDA, FROM_NVIDIA_SMI, FROM_NVML, FROM_PROCFS
 from gpuverify.rules.measured import (
@@ -38,6 +34,7 @@ from gpuverify.rules.measured import (
     tried,
     void_or_absent,
 )
+from gpuverify.rules.on_file import cite_reference, own_values, some, values_text
 
 BAND_PERCENT = 15
 """How far off a count a clock may be where no band is on file: two clocks that agree within 2 %, 1

@@ -1,17 +1,18 @@
 """What is on file of one field for the card in front of us, sorted out once for all its like.
 
 Kept here is what follows from the product, the board that was recognised, the driver branch and
-the ECC mode alone: every one of them is an argument. Nothing that a card says is kept.
+the ECC mode alone: every one of them is in the key. Nothing that a card says is kept.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gpuverify.model.claims import Value
 from gpuverify.model.product import Product, ProductKey, ReferenceValue
-from gpuverify.model.subject import Subject, accepted
-from gpuverify.rules.compare import cite_reference, driver_of, ecc_of, fits, values_text
+from gpuverify.model.subject import ReferenceKey, Subject, accepted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +41,26 @@ def on_file(subject: Subject, field: str, unit: str = "") -> OnFile:
         unit: Unit in which the values are shown.
 
     Returns:
-        The values that `own_values` gives, with what rules make of them.
+        The product's values that hold for this driver and ECC mode, with what rules make of them.
     """
-    sold, board = subject.product, subject.recognition.product
-    return _on_file(
-        sold.key if sold else None,
-        board.key if board else None,
-        field,
-        unit,
-        (driver_of(subject), ecc_of(subject)),
-    )
+    return kept_on_file(subject.reference_key, field, unit)
+
+
+def own_values(subject: Subject, field: str) -> tuple[ReferenceValue, ...]:
+    """Return the product's values of a field that hold for this driver and ECC mode."""
+    return kept_on_file(subject.reference_key, field, "").values
 
 
 @functools.lru_cache(maxsize=4096)
-def _on_file(
-    sold: ProductKey | None,
-    board: ProductKey | None,
-    field: str,
-    unit: str,
-    setting: tuple[int | None, bool | None],
-) -> OnFile:
-    """Sort out the values that hold for this driver and this ECC mode."""
-    driver, ecc = setting
+def kept_on_file(key: ReferenceKey, field: str, unit: str) -> OnFile:
+    """Sort out the values that hold for a product, a board, a driver branch and an ECC mode.
+
+    Args:
+        key: These four.
+        field: Reference field.
+        unit: Unit in which the values are shown.
+    """
+    sold, board, driver, ecc = key
     every = accepted(sold.product, board.product if board else None, field) if sold else ()
     values = tuple(value for value in every if fits(value, driver=driver, ecc=ecc))
     return OnFile(
@@ -70,6 +69,51 @@ def _on_file(
         shown=values_text(values, unit),
         cited=cite_reference(values),
     )
+
+
+def fits(value: ReferenceValue, *, driver: int | None, ecc: bool | None) -> bool:
+    """Whether a reference value holds for this driver and ECC mode; unknown ones do not fit."""
+    if value.driver_min is not None and (driver is None or driver < value.driver_min):
+        return False
+    if value.driver_max is not None and (driver is None or driver > value.driver_max):
+        return False
+    return value.ecc is None or value.ecc is ecc
+
+
+def cite_reference(values: Iterable[ReferenceValue]) -> tuple[str, ...]:
+    """Return `source locator` of each reference value, without repetition."""
+    return _cited_values(tuple(values))
+
+
+@functools.lru_cache(maxsize=1024)
+def _cited_values(values: tuple[ReferenceValue, ...]) -> tuple[str, ...]:
+    """Return `source locator` of each reference value, without repetition."""
+    return tuple(dict.fromkeys(f"{value.source} {value.locator}".strip() for value in values))
+
+
+def values_text(values: Iterable[ReferenceValue], unit: str = "") -> str:
+    """Return reference values for people."""
+    return _shown_values(tuple(values), unit)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shown_values(values: tuple[ReferenceValue, ...], unit: str) -> str:
+    """Return reference values for people."""
+    return some(dict.fromkeys(show(value.value, unit) for value in values))
+
+
+def show(value: Value | None, unit: str = "") -> str:
+    """Return a value for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value} {unit}".rstrip()
+
+
+def some(names: Iterable[str], limit: int = 6) -> str:
+    """Return a list for people, shortened."""
+    items = list(names)
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more
 
 
 def uses_device(product: Product, device: int) -> bool:

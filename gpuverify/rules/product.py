@@ -18,7 +18,6 @@ from gpuverify.rules.compare import (
     finding,
     name_of,
     says,
-    some,
 )
 from gpuverify.rules.constants import (
     FROM_NVIDIA_SMI,
@@ -27,7 +26,7 @@ from gpuverify.rules.constants import (
     FROM_PROCFS,
     NOT_ASKED,
 )
-from gpuverify.rules.on_file import uses_device
+from gpuverify.rules.on_file import some, uses_device
 
 NVIDIA = 0x10DE
 OEM_VENDORS = frozenset({0x1028, 0x103C, 0x17AA})

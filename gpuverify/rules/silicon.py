@@ -20,14 +20,12 @@ from gpuverify.rules.compare import (
     agreed_basis,
     basis_of,
     cite,
-    cite_reference,
     compare_value,
     finding,
     says,
-    values_text,
 )
 from gpuverify.rules.constants import FROM_PCI_CONFIG, NOT_SUPPORTED
-from gpuverify.rules.on_file import OnFile, on_file
+from gpuverify.rules.on_file import OnFile, cite_reference, on_file, values_text
 
 VBIOS_FAMILIES: dict[str, tuple[str, str]] = {
     "70": ("Fermi", "GF"),

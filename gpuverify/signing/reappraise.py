@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,14 @@ from gpuverify.appraise import appraise
 from gpuverify.appraise.exit_codes import SUSPECT, UNVERIFIED, exit_code
 from gpuverify.codec.text import printable
 from gpuverify.model.evidence import DeviceEvidence, Evidence
-from gpuverify.model.finding import Outcome
+from gpuverify.model.finding import Finding, Outcome
 from gpuverify.model.refusal import Refusal, Refused
 from gpuverify.model.verdict import DeviceResult, Result, Verdict
 from gpuverify.model.verification import Comparison, Sameness, Stage
 from gpuverify.signing.compare import Card, compare_cards
 
 if TYPE_CHECKING:
-    from gpuverify.model.report import Report
+    from gpuverify.model.report import Check, Report
     from gpuverify.signing.demands import Demands, World
     from gpuverify.signing.stage_book import Book
 
@@ -205,33 +205,30 @@ def _differences(report: Report, own: DeviceResult, demands: Demands) -> Iterato
 
 def _rule_differences(report: Report, own: DeviceResult) -> Iterator[str]:
     """Say which checks accuse here and not there, or the reverse."""
-    if [one.outcome for one in report.checks] == [one.outcome for one in own.findings] and (
-        [one.rule for one in report.checks] == [one.rule for one in own.findings]
-    ):
+    accusing = {check.rule for check in report.checks if check.outcome in _ACCUSING}
+    accusing.update([found.rule for found in own.findings if found.outcome in _ACCUSING])
+    if not accusing:
         return
-    said_there = {(check.rule, check.outcome) for check in report.checks}
-    said_here = {(finding.rule, finding.outcome) for finding in own.findings}
-    differing = {rule for rule, _ in said_there ^ said_here}
-    if not differing:
-        return
-    theirs: dict[str, set[Outcome]] = {}
-    for check in report.checks:
-        if check.rule in differing:
-            theirs.setdefault(check.rule, set()).add(check.outcome)
-    ours: dict[str, set[Outcome]] = {}
-    for finding in own.findings:
-        if finding.rule in differing:
-            ours.setdefault(finding.rule, set()).add(finding.outcome)
+    theirs, ours = _outcomes(report.checks, accusing), _outcomes(own.findings, accusing)
     told = 0
     for rule, found in ours.items():
         said = theirs.get(rule)
-        if said is None or said == found or not (said | found) & set(_ACCUSING):
+        if said is None or said == found:
             continue
         told += 1
         if told > MAX_RULE_DIFFERENCES:
             yield "and more checks"
             return
         yield (f"check {rule}: the signer says {_words(said)}, own appraisal says {_words(found)}")
+
+
+def _outcomes(found: Iterable[Check | Finding], rules: set[str]) -> dict[str, set[Outcome]]:
+    """Return the outcomes of some rules, by rule."""
+    outcomes: dict[str, set[Outcome]] = {}
+    for one in found:
+        if one.rule in rules:
+            outcomes.setdefault(one.rule, set()).add(one.outcome)
+    return outcomes
 
 
 def _words(outcomes: set[Outcome]) -> str:
