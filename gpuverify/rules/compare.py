@@ -17,7 +17,9 @@ from gpuverify.model.product import Product, ReferenceValue
 from gpuverify.model.subject import ReferenceKey, Subject
 from gpuverify.model.vocabulary import VOCABULARY
 from gpuverify.rules.kept import (
+    LONGEST_KEPT,
     SOURCE_BASIS,
+    build_finding,
     citation,
     citations,
     kept_absent,
@@ -75,18 +77,23 @@ def says(claim: Claim, shown: str | None = None) -> str:
         For example "NVML reports 1215 MHz".
     """
     if shown is None:
-        return _said(claim.source, claim.id, claim.value)
+        value = claim.value
+        long = isinstance(value, str) and len(value) > LONGEST_KEPT
+        return (_say if long else _kept_said)(claim.source, claim.id, value)
     return f"{SPEAKERS[claim.source]} reports {shown}"
 
 
-@functools.lru_cache(maxsize=4096, typed=True)  # 1 and True are equal, and are not the same
-def _said(source: Source, claim_id: str, value: Value | None) -> str:
+def _say(source: Source, claim_id: str, value: Value | None) -> str:
     """Return a value with its speaker and the unit of its vocabulary entry."""
     spec = VOCABULARY.get(claim_id)
     return f"{SPEAKERS[source]} reports {show(value, spec.unit if spec else '')}"
 
 
-@functools.lru_cache(maxsize=1024, typed=True)  # as for `_said`
+# 1 and True are equal, and are not the same.
+_kept_said = functools.lru_cache(maxsize=4096, typed=True)(_say)
+
+
+@functools.lru_cache(maxsize=1024, typed=True)
 def _said_in(source: Source, value: Value, unit: str) -> str:
     """Return a value in a unit with its speaker."""
     return f"{SPEAKERS[source]} reports {show(value, unit)}"
@@ -137,7 +144,8 @@ def finding(
     Returns:
         The finding, its message filled in.
     """
-    return kept_finding(rule, code_id, observed, expected, basis, claims, reference, field, value)
+    build = kept_finding if len(observed) <= LONGEST_KEPT else build_finding
+    return build(rule, code_id, observed, expected, basis, claims, reference, field, value)
 
 
 def absent(rule: Rule, *claims: Claim, remedy: str = "", code_id: str = "no-value") -> Finding:

@@ -214,7 +214,7 @@ _SAME_FIELDS = ("gpu.uuid", "gpu.vbios_version", "gpu.name", "gpu.serial", "gpu.
                 "pci.bus_id")  # fmt: skip
 
 
-@functools.lru_cache(maxsize=1024, typed=True)  # 1 and True are equal, and are not the same
+@functools.lru_cache(maxsize=256, typed=True)  # 1 and True are equal, and are not the same
 def _plain(value: Value | None) -> str | None:
     """Return a value as text without NVIDIA's prefix; None where it holds question marks only."""
     if isinstance(value, str):

@@ -13,6 +13,9 @@ from gpuverify.model.claims import Basis, ClaimStatus, Source, Value
 from gpuverify.model.finding import Finding, Rule
 from gpuverify.model.vocabulary import VOCABULARY
 
+LONGEST_KEPT = 400
+"""Characters of the longest text that is kept: no honest card says more, and memory is bounded."""
+
 SOURCE_BASIS = {
     Source.NVML: Basis.REPORTED,
     Source.NVIDIA_SMI: Basis.REPORTED,
@@ -70,8 +73,7 @@ def weakest_basis(sources: Iterable[Source]) -> Basis:
     return min(bases, key=lambda basis: basis.rank, default=Basis.REPORTED)
 
 
-@functools.lru_cache(maxsize=4096, typed=True)  # 1 and True are equal, and are not the same
-def kept_finding(
+def build_finding(
     rule: Rule,
     code_id: str,
     observed: str,
@@ -82,7 +84,7 @@ def kept_finding(
     field: str,
     value: Value | None,
 ) -> Finding:
-    """Build a finding, or return the equal one that was built before."""
+    """Build a finding of what stands in it."""
     code = rule.code(code_id)
     message = code.text.format(observed=observed, expected=expected)
     if not message.startswith("nvidia-smi"):
@@ -104,6 +106,10 @@ def kept_finding(
         defective=code.defective,
         used=code.used,
     )
+
+
+kept_finding = functools.lru_cache(maxsize=4096, typed=True)(build_finding)
+"""Builds a finding, or returns the equal one of before. (1 and True are equal, not the same.)"""
 
 
 @functools.lru_cache(maxsize=2048)
