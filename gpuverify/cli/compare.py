@@ -89,11 +89,17 @@ def _cards(path: str, bench: Bench) -> list[Card]:
         GpuverifyError: The file is missing or not what it has to be.
     """
     from gpuverify.cli.verifying import documents
+    from gpuverify.codec.read import load_bytes
+    from gpuverify.codec.report_lines import cut_envelopes
     from gpuverify.codec.report_units import looks_signed
 
-    read = [document for _, document in documents((path,))] or [(path, b"")]
-    if not looks_signed(read[0][1]):
-        return _unsigned(path, b"\n".join(data for _, data in read))
+    data = load_bytes(path) if path == "-" else b""  # it can be read once
+    if data:
+        read = list(cut_envelopes(data, "standard input"))
+    else:
+        read = [document for _, document in documents((path,))] if path != "-" else []
+    if not read or not looks_signed(read[0][1]):
+        return _unsigned(path, data)
     return [card for card in (_signed(d, bench) for d in read) if card is not None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import click
@@ -186,12 +187,12 @@ def run(files: tuple[str, ...], asked: Asked, *, form: str, workers: int | None)
     from gpuverify.cli.verifying import open_bench
 
     bench = open_bench(asked)
-    found = outcomes(files, asked, bench, form=form, workers=workers)
-    first = list(itertools.islice(found, 2))
-    if len(first) == 1 and len(files) == 1:
-        _lone(first[0], form)
-        return first[0].exit_code
-    return _listed(itertools.chain(first, found), form)
+    with closing(outcomes(files, asked, bench, form=form, workers=workers)) as found:
+        first = list(itertools.islice(found, 2))
+        if len(first) == 1 and len(files) == 1:
+            _lone(first[0], form)
+            return first[0].exit_code
+        return _listed(itertools.chain(first, found), form)
 
 
 def _lone(outcome: Outcome, form: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 from gpuverify.cli.verify_outcome import Outcome, Sighting, Unit, verify_and_lay_out
 from gpuverify.cli.verify_pool import cores, laid_out
@@ -90,7 +90,7 @@ class RunMemory:
 
 def outcomes(
     files: tuple[str, ...], asked: Asked, bench: Bench, *, form: str, workers: int | None
-) -> Iterator[Outcome]:
+) -> Generator[Outcome, None, None]:
     """Verify files and yield what came of each document, in their order.
 
     Args:
@@ -110,10 +110,13 @@ def outcomes(
             if asked.record and bench.journal is not None:
                 settled = _record(settled, unit, known, form, pending)
             yield from settled
-        if asked.record and bench.journal is not None:
-            _write(pending, known)
     finally:
-        memory.close()
+        # Also where the reader of the answers went away or pressed Ctrl-C: what was said to be
+        # accepted is written down.
+        try:
+            _write(pending, bench)
+        finally:
+            memory.close()
 
 
 def _units(files: tuple[str, ...]) -> Iterator[Unit | GpuverifyError]:

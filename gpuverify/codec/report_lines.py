@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -42,6 +43,19 @@ def iter_envelopes(path: str) -> Iterator[tuple[str, bytes]]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise MissingInputError(f"{path}: {reason}") from None
+
+
+def cut_envelopes(data: bytes, origin: str) -> Iterator[tuple[str, bytes]]:
+    """Cut bytes that were read already into envelopes; see `iter_envelopes`.
+
+    Args:
+        data: The whole input.
+        origin: What it was read from, for people.
+
+    Yields:
+        As `iter_envelopes`.
+    """
+    yield from _cut(io.BytesIO(data), origin, named_lines=False)
 
 
 def _cut(file: BinaryIO, origin: str, *, named_lines: bool) -> Iterator[tuple[str, bytes]]:

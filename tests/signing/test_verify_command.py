@@ -387,6 +387,36 @@ def test_compare_with_evidence_that_nobody_signed(buyer: Buyer) -> None:
     assert buyer.run("compare", first, other).returncode == 2
 
 
+@pytest.mark.parametrize("padding", [0, 3 << 20])
+def test_compare_with_standard_input(buyer: Buyer, padding: int) -> None:
+    first = buyer.put("1.json", good())
+    log = dump_evidence(later_evidence()) + b"\n" * padding
+    tree = json.loads(buyer.run("compare", first, "-", "--json", stdin=log).stdout)
+    assert tree["answer"] == "same card, same state"
+    second = reports(evidence=later_evidence(), issued_s=BASE_S + 960)[0]
+    signed = seller().bundle(payload_of(second))
+    assert buyer.run("compare", first, "-", stdin=signed).returncode == 0
+    assert buyer.run("compare", first, "-").returncode == 65
+
+
+def test_a_text_log_keeps_its_blank_lines_on_standard_input(buyer: Buyer) -> None:
+    log = b"""==============NVSMI LOG==============
+
+Driver Version : 550.54.14
+
+Attached GPUs : 1
+GPU 00000000:07:00.0
+    Product Name : NVIDIA A100-SXM4-80GB
+
+    GPU UUID : GPU-12345678-1234-1234-1234-123456789012
+"""
+    first, path = buyer.put("1.json", good()), buyer.put("log.txt", log)
+    told = buyer.run("compare", first, path, "--json").stdout
+    heard = buyer.run("compare", first, "-", "--json", stdin=log).stdout
+    assert "another GPU" in told
+    assert heard.replace('"-"', f'"{path}"').replace("standard input", path) == told
+
+
 def test_compare_sets_and_refusals(buyer: Buyer) -> None:
     _, head, members = server_set()
     whole = buyer.put("server.jsonl", head + b"".join(members))

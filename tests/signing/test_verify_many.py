@@ -156,6 +156,22 @@ def test_a_missing_file_is_listed_among_the_others(asked: Asked, tmp_path: Path)
     assert json.loads(found[1].text)["error"]["code"] == "missing-input"
 
 
+def test_what_was_accepted_is_written_down_where_the_reader_goes_away(
+    asked: Asked, tmp_path: Path
+) -> None:
+    path = tmp_path / "many.jsonl"
+    path.write_bytes(b"".join(fresh(number) for number in range(9)))
+    recording = replace(asked, record=True)
+    bench = open_bench(recording)
+    found = outcomes((str(path),), recording, bench, form="jsonl", workers=1)
+    sightings = [next(found).sighting for _ in range(4)]
+    found.close()
+    assert bench.journal is not None
+    for sighting in sightings:
+        assert sighting is not None
+        assert bench.journal.report_payload(sighting.name) == sighting.payload_sha256
+
+
 def rss_kib() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024
