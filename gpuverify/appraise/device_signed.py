@@ -19,10 +19,8 @@ from gpuverify.model.attestation import (
 )
 from gpuverify.model.claims import Claim, ClaimStatus, Source, Value
 from gpuverify.model.evidence import ClaimSet, DeviceEvidence, Evidence, EvidenceClass
-from gpuverify.model.vocabulary import VOCABULARY
 
 PREFIX = "signed."
-_SIGNED_IDS = tuple(name for name in VOCABULARY if name.startswith(PREFIX))
 _CALL = "attestation report"
 
 
@@ -149,14 +147,12 @@ def _with_claims(
     roots: frozenset[str] | None,
 ) -> DeviceEvidence:
     """Return one device with its `signed.*` claims and without others' of that name."""
-    brought = [name for name in _SIGNED_IDS if device.claims.all(name)]
-    kept = device.claims.claims
-    if brought:
-        kept = tuple([claim for claim in kept if not claim.id.startswith(PREFIX)])
+    claims = device.claims.claims
+    kept = tuple([claim for claim in claims if not claim.id.startswith(PREFIX)])
     try:
         raw = attestation_of(device)
         if raw is None:
-            if not brought:
+            if len(kept) == len(claims):
                 return device
             return DeviceEvidence(index=device.index, claims=ClaimSet(kept))
         nonce = expected_nonce(device, evidence_class, challenge)

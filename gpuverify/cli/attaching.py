@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from gpuverify.errors import UsageError
+from gpuverify.errors import FormatError, GpuverifyError, UsageError
 
 if TYPE_CHECKING:
     from gpuverify.model.attestation import AttestationEvidence
@@ -74,10 +75,7 @@ def load_device_evidence(
             found += read_attestation_json(data, name)
             continue
         if not left:
-            raise UsageError(
-                f"{name} is no JSON of NVIDIA's attestation tools; a report in hex needs its"
-                " certificates beside it: name the file in PEM as its chain"
-            )
+            raise _without_chain(name, data)
         chain = left.pop(0)
         found.append(read_attestation_pair(data, name, load_bytes(chain), chain))
     if left:
@@ -85,6 +83,22 @@ def load_device_evidence(
     if len(found) > MAX_DEVICES:
         raise UsageError(f"attestation evidence of more than {MAX_DEVICES} GPUs")
     return tuple(found)
+
+
+def _without_chain(name: str, data: bytes) -> GpuverifyError:
+    """Say what a file without a chain beside it is: no evidence, or half of it."""
+    from gpuverify.codec.envelope_json import handed_over_instead
+
+    text = data.strip()
+    other = text[:1] in (b"<", b"{", b"[") or handed_over_instead(data)
+    if not text or other or (text.isascii() and not re.fullmatch(rb"[0-9A-Fa-fx,\s]+", text)):
+        return FormatError(
+            name, "neither JSON of NVIDIA's attestation tools nor a report that a GPU signed"
+        )
+    return UsageError(
+        f"{name} is no JSON of NVIDIA's attestation tools; a report in hex needs its certificates"
+        " beside it: name their file in PEM with --chain (--device-evidence-chain)"
+    )
 
 
 def attached(evidence: Evidence, given: tuple[AttestationEvidence, ...]) -> Evidence:

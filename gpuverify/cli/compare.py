@@ -89,6 +89,7 @@ def _cards(path: str, bench: Bench) -> list[Card]:
         GpuverifyError: The file is missing or not what it has to be.
     """
     from gpuverify.cli.verifying import documents
+    from gpuverify.codec.envelope_json import handed_over_instead
     from gpuverify.codec.read import load_bytes
     from gpuverify.codec.report_lines import cut_envelopes
     from gpuverify.codec.report_units import looks_signed
@@ -98,7 +99,7 @@ def _cards(path: str, bench: Bench) -> list[Card]:
         read = list(cut_envelopes(data, "standard input"))
     else:
         read = [document for _, document in documents((path,))] if path != "-" else []
-    if not read or not looks_signed(read[0][1]):
+    if not read or not (looks_signed(read[0][1]) or handed_over_instead(read[0][1])):
         return _unsigned(path, data)
     return [card for card in (_signed(d, bench) for d in read) if card is not None]
 

@@ -14,7 +14,7 @@ from gpuverify.cli.verify_outcome import Outcome, Sighting, Unit, verify_and_lay
 from gpuverify.cli.verify_pool import cores, laid_out
 from gpuverify.cli.verifying import Asked, Bench, documents
 from gpuverify.codec.report_units import Document, iter_units
-from gpuverify.errors import GpuverifyError, MissingInputError
+from gpuverify.errors import GpuverifyError
 
 RECORD_AT = 512
 """Accepted reports that are written into the journal at once."""
@@ -126,7 +126,7 @@ def _units(files: tuple[str, ...]) -> Iterator[Unit | GpuverifyError]:
         for path in files:
             try:
                 yield from documents((path,))
-            except MissingInputError as error:  # noqa: PERF203 - one bad file stops no other
+            except GpuverifyError as error:  # noqa: PERF203 - one bad file stops no other
                 failed.append(error)
 
     failed: list[GpuverifyError] = []

@@ -13,6 +13,7 @@ from gpuverify.codec.text import printable
 from gpuverify.errors import GpuverifyError
 
 if TYPE_CHECKING:
+    from gpuverify.model.verdict import BatchResult, DeviceResult
     from gpuverify.model.verification import Verification
 
 Unit = tuple[Document, ...]
@@ -129,15 +130,36 @@ def _line(verification: Verification) -> str:
         who = verification.principal or verification.keyid
         result = verification.result
         what = "not appraised" if result is None else verdict_cell(result.verdict, result.would_be)
-        said = f"signed by {printable(who, 60)}: {what}{_why(verification)}"
+        said = f"signed by {printable(who, 60)}{_small(verification)}: {what}{_why(verification)}"
     return f"{verification.exit_code:>4}  {printable(verification.origin, 100)}: {said}\n"
 
 
+def _small(verification: Verification) -> str:
+    """Say what makes a document worth less than it looks, in a word or two."""
+    from gpuverify.model.evidence import EvidenceClass
+
+    report = verification.report
+    replayed = report is not None and report.evidence_class is EvidenceClass.REPLAYED
+    words = ["a test key"] if verification.namespace == "gpuverify-test" else []
+    words += ["a replay"] if replayed else []
+    return f" ({', '.join(words)})" if words else ""
+
+
 def _why(verification: Verification) -> str:
-    """Return the first reason of a verdict, or the first warning, for a line."""
+    """Return the first reason of a verdict, or why there is none, for a line."""
+    from gpuverify.model.verification import Stage, StageState
+
     result = verification.result
-    reasons = [reason for device in result.devices for reason in device.reasons] if result else []
-    first = next(iter((*reasons, *verification.warnings)), "")
+    if result is None:
+        appraisal = verification.stage(Stage.APPRAISAL)
+        skipped = appraisal.state is StageState.NOT_PERFORMED
+        first = appraisal.note if skipped else next(iter(verification.warnings), "")
+    else:
+        judged = result.would_be or result.verdict
+        parts: tuple[DeviceResult | BatchResult, ...] = (*result.devices, result.batch)
+        told = [part for part in parts if (part.would_be or part.verdict) is judged]
+        reasons = [reason for part in (*told, *parts) for reason in part.reasons]
+        first = next(iter((*reasons, *verification.warnings)), "")
     return f"; {printable(first, 160)}" if first else ""
 
 

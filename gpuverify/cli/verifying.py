@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gpuverify.codec.text import printable
 from gpuverify.errors import MissingInputError, UsageError
 
 if TYPE_CHECKING:
@@ -160,8 +162,8 @@ def open_bench(asked: Asked) -> Bench:
         policy=load_policy(asked.policy),
         sale=load_sale_claim(asked.claim, asked.memory, asked.condition, asked.count, database),
         challenge=_challenge(asked.challenge),
-        serial=asked.serial,
-        uuid=asked.uuid,
+        serial=_serial(asked.serial),
+        uuid=_uuid(asked.uuid),
         max_age_s=_age(asked.max_age),
         role=asked.role,
         accept_replayed=asked.accept_replayed,
@@ -209,6 +211,29 @@ def _version(text: str | None) -> str | None:
     if version_parts(text) is None:
         raise UsageError("--min-refdb takes a version of reference data, such as 2026.11.21")
     return text
+
+
+def _serial(text: str | None) -> str | None:
+    """Read --expect-serial; labels print serial numbers in groups."""
+    if text is None:
+        return None
+    serial = "".join(text.split())
+    if not serial:
+        raise UsageError("--expect-serial is empty: give the serial number on the card's label")
+    return serial
+
+
+def _uuid(text: str | None) -> str | None:
+    """Read --expect-uuid."""
+    if text is None:
+        return None
+    uuid = text.strip()
+    if re.fullmatch(r"(?i:gpu-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", uuid) is None:
+        raise UsageError(
+            f"--expect-uuid {printable(uuid, 60)!r}: give it as nvidia-smi -L prints it, GPU-… in"
+            " full"
+        )
+    return uuid
 
 
 def _folder(path: str | None) -> Path | None:

@@ -54,6 +54,17 @@ _OTHER_FILES = (
 )
 
 
+def handed_over_instead(data: bytes) -> bool:
+    """Whether bytes are a page or packed data, which hold neither a report nor a log.
+
+    Args:
+        data: The bytes of a file, or its beginning.
+    """
+    head = data[:512].lstrip().lower()
+    packed = any(data.startswith(mark) for mark, *_ in _OTHER_FILES[:7])
+    return packed or head.startswith((b"<!doctype html", b"<html"))
+
+
 def _refuse(refusal: Refusal, origin: str, reason: str) -> NoReturn:
     """Refuse with a code, naming the input."""
     raise Refused(refusal, f"{printable(origin)}: {reason}")

@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from gpuverify.codec.envelope_json import MAX_FILE_BYTES
-from gpuverify.errors import MissingInputError
+from gpuverify.errors import FormatError, MissingInputError
 
 _LINES_NAMES = (".jsonl", ".ndjson")
 _BLOCK = 1 << 20
+MAX_LINE_BYTES = 1 << 28
+"""Longest line that is read over; a device that never ends has none."""
 
 
 def iter_envelopes(path: str) -> Iterator[tuple[str, bytes]]:
@@ -30,6 +32,7 @@ def iter_envelopes(path: str) -> Iterator[tuple[str, bytes]]:
 
     Raises:
         MissingInputError: No such file, or it cannot be read.
+        FormatError: A line that does not end.
     """
     origin = "standard input" if path == "-" else path
     try:
@@ -60,7 +63,7 @@ def cut_envelopes(data: bytes, origin: str) -> Iterator[tuple[str, bytes]]:
 
 def _cut(file: BinaryIO, origin: str, *, named_lines: bool) -> Iterator[tuple[str, bytes]]:
     """Decide by the first lines, then cut."""
-    lines = _lines(file)
+    lines = _lines(file, origin)
     first_number, first = next(lines, (1, b""))
     second_number, second = next(lines, (0, b""))
     if second_number == 0:
@@ -80,18 +83,29 @@ def _cut(file: BinaryIO, origin: str, *, named_lines: bool) -> Iterator[tuple[st
     yield origin, bytes(whole[: MAX_FILE_BYTES + 1])
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BinaryIO, origin: str) -> Iterator[tuple[int, bytes]]:
     """Yield number and content of each line that is not blank; an overlong one is cut."""
     number = 0
     while line := file.readline(MAX_FILE_BYTES + 1):
         number += 1
-        ended = line.endswith(b"\n")
-        if not ended and len(line) > MAX_FILE_BYTES:
-            while (rest := file.readline(_BLOCK)) and not rest.endswith(b"\n"):
-                pass
-        line = line.rstrip(b"\r\n")
-        if line.strip():
-            yield number, line
+        if len(line) > MAX_FILE_BYTES and not line.endswith(b"\n"):
+            _skip_line(file, number, origin)
+            yield number, line  # whatever stands in it: it is too long for a report
+        elif line.strip():
+            yield number, line.rstrip(b"\r\n")
+
+
+def _skip_line(file: BinaryIO, number: int, origin: str) -> None:
+    """Read to the end of an overlong line; give up on one that does not seem to end."""
+    left = MAX_LINE_BYTES
+    while (rest := file.readline(_BLOCK)) and not rest.endswith(b"\n"):
+        left -= len(rest)
+        if left < 0:
+            raise FormatError(
+                origin,
+                f"a line of more than {MAX_LINE_BYTES >> 20} MiB; give reports, one a line or file",
+                f"line {number}",
+            )
 
 
 def _looks_whole(line: bytes) -> bool:

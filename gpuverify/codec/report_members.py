@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from gpuverify.codec.text import printable
 from gpuverify.codec.utc_time import utc_seconds
+from gpuverify.model.keeping import LONGEST_KEPT
 from gpuverify.model.refusal import Refusal, Refused
 
 T = TypeVar("T")
@@ -38,7 +39,10 @@ def are_words(texts: Iterable[str]) -> bool:
     Args:
         texts: The texts.
     """
-    return all(map(_is_word, texts))
+    words = tuple(texts)
+    if max(map(len, words), default=0) > LONGEST_KEPT:  # not kept, see there
+        return all(map(WORD.fullmatch, words))
+    return all(map(_is_word, words))
 
 
 class Book:

@@ -7,9 +7,10 @@ two revisions).
 
 from __future__ import annotations
 
-import functools
 import re
 from dataclasses import dataclass
+
+from gpuverify.model.keeping import kept_if_short
 
 _BOARD = re.compile(r"(\d{3})-([0-9A-Z])([0-9A-Z]{4})-([0-9A-Z]{4})-([0-9A-Z]{3})")
 _GPU = re.compile(r"([0-9A-F]{4})-([0-9A-Z]{3})-([0-9A-Z]{2})")
@@ -83,7 +84,7 @@ class InforomImage:
         return f"{self.project}.{self.sku}"
 
 
-@functools.lru_cache(maxsize=512)
+@kept_if_short(512)
 def parse_board_part_number(text: str) -> BoardPartNumber | None:
     """Take a board part number apart; None where the text has another shape."""
     match = _BOARD.fullmatch(text.strip().upper())
@@ -93,7 +94,7 @@ def parse_board_part_number(text: str) -> BoardPartNumber | None:
     return BoardPartNumber(form=form, segment=segment, project=project, sku=sku, revision=revision)
 
 
-@functools.lru_cache(maxsize=512)
+@kept_if_short(512)
 def parse_gpu_part_number(text: str) -> GpuPartNumber | None:
     """Take a GPU part number apart; None where the text has another shape."""
     match = _GPU.fullmatch(text.strip().upper())
@@ -104,7 +105,7 @@ def parse_gpu_part_number(text: str) -> GpuPartNumber | None:
     )
 
 
-@functools.lru_cache(maxsize=512)
+@kept_if_short(512)
 def parse_inforom_image(text: str) -> InforomImage | None:
     """Take an InfoROM image version apart; None where the text has another shape."""
     match = _INFOROM.fullmatch(text.strip().upper())
@@ -113,8 +114,7 @@ def parse_inforom_image(text: str) -> InforomImage | None:
     return InforomImage(project=match.group(1), sku=match.group(2))
 
 
-@functools.lru_cache(maxsize=512)
-@functools.lru_cache(maxsize=256)
+@kept_if_short(256)
 def driver_branch(version: str) -> int | None:
     """Return the branch of a driver version (`550` of `550.54.14`), None if it has none.
 

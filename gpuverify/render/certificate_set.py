@@ -31,6 +31,7 @@ def set_parts(report_set: ReportSet, verification: Verification) -> tuple[Part, 
         Field(label="Issued", value=Cell(text=time_text(report_set.issued_s))),
         *(Field(label="Links", value=Cell(text=line)) for line in report_set.topology),
     ]
+    fields += _together(verification)
     own = _verdicts(verification)
     rows = tuple(
         (
@@ -55,6 +56,15 @@ def set_parts(report_set: ReportSet, verification: Verification) -> tuple[Part, 
             tables=(table,),
         ),
     )
+
+
+def _together(verification: Verification) -> list[Field]:
+    """Return what holds of all cards together and of none alone, such as their number."""
+    if verification.result is None:
+        return []
+    batch = verification.result.batch
+    role = words.VERDICT_ROLE[batch.would_be or batch.verdict]
+    return [Field(label="Together", value=Cell(text=reason, role=role)) for reason in batch.reasons]
 
 
 def _verdicts(verification: Verification) -> dict[str, Cell]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator
 
 from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.keeping import kept_if_short
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     NO_PRODUCT,
@@ -30,7 +30,7 @@ def good_serial(claim: Claim) -> str | None:
     return _good_serial(claim.value.strip()) if isinstance(claim.value, str) else None
 
 
-@functools.lru_cache(maxsize=1024)
+@kept_if_short(1024)
 def _good_serial(text: str) -> str | None:
     """Return a serial number, None for a placeholder."""
     digits = re.sub(r"[^0-9A-Za-z]", "", text)
@@ -49,7 +49,7 @@ def good_key(claim: Claim) -> str | None:
     return _good_key(claim.value.strip()) if isinstance(claim.value, str) else None
 
 
-@functools.lru_cache(maxsize=1024)
+@kept_if_short(1024)
 def _good_key(text: str) -> str | None:
     """Return a key in one spelling, None for a placeholder."""
     body = re.sub(r"^(GPU-|0x)|-", "", text, flags=re.IGNORECASE).upper()

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from gpuverify.model.claims import Basis, Claim, Source, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.keeping import LONGEST_KEPT, kept_if_short
 from gpuverify.model.product import Product, ReferenceValue
 from gpuverify.model.subject import ReferenceKey, Subject
 from gpuverify.model.vocabulary import VOCABULARY
 from gpuverify.rules.kept import (
-    LONGEST_KEPT,
     SOURCE_BASIS,
     build_finding,
     citation,
@@ -93,7 +93,7 @@ def _say(source: Source, claim_id: str, value: Value | None) -> str:
 _kept_said = functools.lru_cache(maxsize=4096, typed=True)(_say)
 
 
-@functools.lru_cache(maxsize=1024, typed=True)
+@kept_if_short(1024)
 def _said_in(source: Source, value: Value, unit: str) -> str:
     """Return a value in a unit with its speaker."""
     return f"{SPEAKERS[source]} reports {show(value, unit)}"
@@ -408,7 +408,7 @@ def compare_value(
 _Against = tuple[OnFile, tuple[ReferenceValue, ...], tuple[str, ...]]
 
 
-@functools.lru_cache(maxsize=4096, typed=True)  # 1 and True are equal, and are not the same
+@kept_if_short(4096)
 def _against_own(
     key: ReferenceKey, field: str, value: Value, unit: str, tolerance_percent: int
 ) -> _Against:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from gpuverify.model.claims import Basis, Claim, Source, Value
 from gpuverify.model.evidence import ClaimSet
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.keeping import kept_if_short
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
     NO_VALUE,
@@ -47,7 +48,7 @@ def _alias_ids(claim: Claim) -> Mapping[str, int]:
     return _ids_in_alias(claim.value) if isinstance(claim.value, str) else {}
 
 
-@functools.lru_cache(maxsize=256)
+@kept_if_short(256)
 def _ids_in_alias(text: str) -> Mapping[str, int]:
     """Return the ids inside the text of a modalias, empty where it has another shape."""
     match = _ALIAS.fullmatch(text)
@@ -214,7 +215,7 @@ _SAME_FIELDS = ("gpu.uuid", "gpu.vbios_version", "gpu.name", "gpu.serial", "gpu.
                 "pci.bus_id")  # fmt: skip
 
 
-@functools.lru_cache(maxsize=256, typed=True)  # 1 and True are equal, and are not the same
+@kept_if_short(1024)
 def _plain(value: Value | None) -> str | None:
     """Return a value as text without NVIDIA's prefix; None where it holds question marks only."""
     if isinstance(value, str):

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 
 from gpuverify.model.claims import Claim
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.keeping import kept_if_short
 from gpuverify.model.product import ProductKey
 from gpuverify.model.sale import Condition
 from gpuverify.model.subject import Subject
@@ -331,7 +332,7 @@ def _year(day: int) -> int:
     return datetime.fromtimestamp(day * DAY_S, tz=timezone.utc).year
 
 
-@functools.lru_cache(maxsize=1024)
+@kept_if_short(1024)
 def _serial_date(text: str, now_year: int) -> str | None:
     """Return week and year of a 13-digit serial number, None where they are implausible."""
     if not re.fullmatch(r"\d{13}", text):

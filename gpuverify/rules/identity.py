@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from gpuverify.model.claims import Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.keeping import kept_if_short
 from gpuverify.model.product import Product, ProductKey
 from gpuverify.model.subject import Subject, accepted
 from gpuverify.rules.compare import (
@@ -263,7 +264,7 @@ VBIOS_LIST = Rule(
 _PROFILE = re.compile(r"(\d+)g\.(\d+)gb")
 
 
-@functools.lru_cache(maxsize=256)
+@kept_if_short(256)
 def _whole_profile(text: str) -> str | None:
     """Return the profile with the most slices (and memory) of a claim's list."""
     found = [

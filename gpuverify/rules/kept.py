@@ -13,9 +13,6 @@ from gpuverify.model.claims import Basis, ClaimStatus, Source, Value
 from gpuverify.model.finding import Finding, Rule
 from gpuverify.model.vocabulary import VOCABULARY
 
-LONGEST_KEPT = 400
-"""Characters of the longest text that is kept: no honest card says more, and memory is bounded."""
-
 SOURCE_BASIS = {
     Source.NVML: Basis.REPORTED,
     Source.NVIDIA_SMI: Basis.REPORTED,

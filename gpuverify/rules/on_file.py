@@ -93,12 +93,6 @@ def _cited_values(values: tuple[ReferenceValue, ...]) -> tuple[str, ...]:
 
 def values_text(values: Iterable[ReferenceValue], unit: str = "") -> str:
     """Return reference values for people."""
-    return _shown_values(tuple(values), unit)
-
-
-@functools.lru_cache(maxsize=1024)
-def _shown_values(values: tuple[ReferenceValue, ...], unit: str) -> str:
-    """Return reference values for people."""
     return some(dict.fromkeys(show(value.value, unit) for value in values))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from gpuverify.model.claims import Claim, Value
 from gpuverify.model.finding import Axis, Code, Finding, Group, Outcome, Rule
+from gpuverify.model.keeping import kept_if_short
 from gpuverify.model.product import Product, ProductKey
 from gpuverify.model.subject import Subject
 from gpuverify.rules.compare import (
@@ -60,7 +61,7 @@ def _large(chip: str) -> bool:
     return _HBM_CHIP.match(chip.upper()) is not None
 
 
-@functools.lru_cache(maxsize=256)
+@kept_if_short(256)
 def _first_word(text: str) -> str:
     """Return the first word in lower case: "Ada Lovelace" and "Ada" are one architecture."""
     return text.strip().lower().partition(" ")[0]

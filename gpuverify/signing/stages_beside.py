@@ -48,8 +48,12 @@ def check_previous(book: Book, demands: Demands, world: World) -> None:
         Refused: E_CHAIN: another content than was named, a cycle, a name that stands twice.
     """
     report = book.report
+    unnamed = _unnamed(book, demands)
     if report is None or not report.previous:
-        book.passed_over(Stage.PREVIOUS, "no earlier report is named")
+        if unnamed:
+            book.warn(Stage.PREVIOUS, unnamed)
+        else:
+            book.passed_over(Stage.PREVIOUS, "no earlier report is named")
         return
     shown, missing = [], []
     names: set[str] = set()
@@ -73,8 +77,29 @@ def check_previous(book: Book, demands: Demands, world: World) -> None:
             f"{len(missing)} of {len(report.previous)} earlier reports were not shown (such as"
             f" {printable(missing[0], 60)}): give them with --previous",
         )
+    elif unnamed:
+        book.warn(Stage.PREVIOUS, unnamed)
     else:
         book.done(Stage.PREVIOUS, f"{len(shown)} earlier reports, as they were named")
+
+
+def _unnamed(book: Book, demands: Demands) -> str:
+    """Say which reports were shown that are not named as earlier ones; "" for none."""
+    report = book.report
+    named = {entry.payload_sha256 for entry in report.previous} if report is not None else set()
+    others = [one for digest, one in demands.earlier.items() if digest not in named]
+    mine = [one for one in others if report is not None and _same_card(one.report, report)]
+    if not mine:
+        return ""  # in a lot, what one report does not name another one does
+    return (
+        f"{printable(mine[0].origin, 60)} is about the same card, and is not named as an earlier"
+        " report: hold the two against each other with gpuverify compare"
+    )
+
+
+def _same_card(one: Report, other: Report) -> bool:
+    """Whether two reports are about one GPU."""
+    return one.identity.gpu_uuid == other.identity.gpu_uuid
 
 
 def _earlier(

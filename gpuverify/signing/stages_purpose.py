@@ -131,9 +131,10 @@ def _check_challenge_times(book: Book, demands: Demands) -> None:
     start = book.report.measured_start_s if book.report is not None else None
     begun = statement.issued_s if start is None else start
     if begun < challenge.issued_s - SKEW_S:
+        done = "the report was issued" if start is None else "the card was measured"
         raise Refused(
             Refusal.NONCE,
-            f"the card was measured {utc_text(begun)}, before the challenge was made"
+            f"{done} {utc_text(begun)}, before the challenge was made"
             f" ({utc_text(challenge.issued_s)})",
         )
     # The signer's own date says nothing here; a stamp, the journal or now does.

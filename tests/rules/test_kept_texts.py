@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from gpuverify.model.claims import Basis, Claim, ClaimStatus, Source
+from gpuverify.model.keeping import LONGEST_KEPT, kept_if_short
 from gpuverify.rules.compare import _kept_said as kept_said
 from gpuverify.rules.compare import finding, says
-from gpuverify.rules.kept import LONGEST_KEPT, build_finding, kept_finding
+from gpuverify.rules.kept import build_finding, kept_finding
 from gpuverify.rules.product import PRODUCT
 
 
@@ -41,3 +42,18 @@ def test_true_is_not_one() -> None:
         for value in (1, True)
     ]
     assert [type(value) for value in values] == [int, bool]
+
+
+def test_a_kept_answer_is_asked_for_once_and_a_long_text_each_time() -> None:
+    asked: list[object] = []
+
+    @kept_if_short(8)
+    def answer(word: object, other: str = "") -> str:
+        asked.append(word)
+        return f"{word}{other}"
+
+    long = "x" * (LONGEST_KEPT + 1)
+    for word in ("a", "a", 1, True, 1, long, long):
+        assert answer(word) == str(word)
+    assert [str(word)[:4] for word in asked] == ["a", "1", "True", "xxxx", "xxxx"]
+    assert answer.__name__ == "answer"
