@@ -53,12 +53,21 @@ def load_sale_claim(
         if given:
             raise UsageError(f"{', '.join(given)} needs --claim: say what is being sold")
         return SaleClaim()
-    if claim.endswith(".toml") or os.sep in claim:
+    if is_claim_file(claim):
         if memory is not None or condition is not None or count is not None:
             raise UsageError("--memory, --condition and --count stand in the claim file's items")
         return _from_file(Path(claim), database)
     item = _item(claim, memory, condition, count, None, database)
     return SaleClaim(items=(item,))
+
+
+def is_claim_file(claim: str) -> bool:
+    """Say whether a claim names a file, not a product.
+
+    Args:
+        claim: Value of --claim.
+    """
+    return claim.endswith(".toml") or os.sep in claim
 
 
 def _item(

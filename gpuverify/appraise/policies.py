@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gpuverify.appraise import strict_toml
-from gpuverify.errors import PolicyError
+from gpuverify.codec.text import printable
+from gpuverify.errors import MissingInputError, PolicyError
 from gpuverify.model.claims import Basis
 from gpuverify.model.finding import Group
 from gpuverify.model.policy import Policy, Thresholds
@@ -45,7 +46,17 @@ def load_policy(name_or_path: str = DEFAULT) -> Policy:
     if name_or_path in BUILT_IN:
         data = strict_toml.read_bytes(_FOLDER / f"{name_or_path}.toml")
         return _policy(data, name_or_path, built_in=True)
-    return _policy(strict_toml.read_bytes(Path(name_or_path)), name_or_path, built_in=False)
+    absent = MissingInputError(
+        f"'{printable(name_or_path, 200)}': no policy of that name ({', '.join(BUILT_IN)}) and no"
+        " such file"
+    )
+    if not name_or_path:
+        raise absent
+    try:
+        data = strict_toml.read_bytes(Path(name_or_path))
+    except MissingInputError as error:
+        raise absent if isinstance(error.__cause__, FileNotFoundError) else error from None
+    return _policy(data, name_or_path, built_in=False)
 
 
 def _policy(data: bytes, origin: str, *, built_in: bool) -> Policy:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from gpuverify.model.report import Challenge
 
 
 @click.group("challenge", short_help="Make a nonce that a fresh report has to answer.")
@@ -49,15 +54,16 @@ def new(
         issuer=issuer, order=order, expires_s=now_s + span(expires, "--expires"), now_s=now_s
     )
     write_file(output, dump_challenge(challenge), replace=force)
+    what = "what was written" if output == "-" else printable(output, 200)
     write_stderr(
-        f"gpuverify: to be answered until {utc_text(challenge.expires_s)}; send"
-        f" {printable(output, 200)} to the seller, and keep it for gpuverify verify --challenge"
+        f"gpuverify: to be answered until {utc_text(challenge.expires_s)}; send {what} to the"
+        " seller, and keep it for gpuverify verify --challenge"
     )
     return 0
 
 
 @command.command("show", short_help="Show a challenge, and whether it was answered.")
-@click.argument("file", metavar="FILE")
+@click.argument("file", metavar="FILE|-")
 @click.option("--journal", metavar="FILE", help="Another journal than your own.")
 @click.option(
     "--gpu-uuid",
@@ -71,15 +77,21 @@ def show(
     gpu_uuid: str | None,
     as_json: bool,  # noqa: FBT001 - click passes by name
 ) -> int:
-    """Show a challenge, whether it has ended, and whether a report here has answered it."""
+    """Show a challenge, whether it has ended, and whether a report here has answered it.
+
+    FILE is what gpuverify challenge new wrote; - is standard input.
+    """
     from gpuverify.cli.output import write_stdout
     from gpuverify.codec.challenge_json import nonce_text
     from gpuverify.codec.utc_time import utc_text
     from gpuverify.signing.challenge import measurement_nonce, read_challenge
     from gpuverify.signing.journal import Journal
 
-    challenge = read_challenge(file)
-    answered = Journal(journal).challenge_use(challenge.nonce)
+    challenge = _from_stdin() if file == "-" else read_challenge(file)
+    book = Journal(journal)
+    if journal is not None:
+        book.require_there()
+    answered = book.challenge_use(challenge.nonce)
     over = time.time() > challenge.expires_s
     attested = None if gpu_uuid is None else _attestation_nonce(challenge.nonce, gpu_uuid)
     document = {
@@ -111,6 +123,21 @@ def show(
     )
     write_stdout("".join(f"{name:<15}  {value}\n" for name, value in rows))
     return 0
+
+
+def _from_stdin() -> Challenge:
+    """Read a challenge from standard input.
+
+    Raises:
+        MissingInputError: It is closed.
+        FormatError: It is no challenge.
+    """
+    from gpuverify.codec.challenge_json import MAX_FILE_BYTES, load_challenge
+    from gpuverify.errors import MissingInputError
+
+    if sys.stdin is None:
+        raise MissingInputError("standard input is closed; name a FILE")
+    return load_challenge(sys.stdin.buffer.read(MAX_FILE_BYTES + 1), "standard input")
 
 
 def _attestation_nonce(nonce: bytes, gpu_uuid: str) -> str:

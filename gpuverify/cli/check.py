@@ -63,11 +63,27 @@ def command(
     from gpuverify.cli.exit_codes import combine
     from gpuverify.cli.gather import gather, require_devices
     from gpuverify.cli.output import check_writable, write_file, write_stdout
+    from gpuverify.cli.overwriting import (
+        report_inputs,
+        report_outputs,
+        sale_inputs,
+        spare_inputs,
+    )
 
+    spare_inputs(
+        [("--evidence-out", evidence_out), *report_outputs("--report-out", report_out, report)],
+        [
+            ("--replay", replay),
+            *sale_inputs(claim, policy),
+            *report_inputs(report),
+            *(("--device-evidence", path) for path in device_evidence),
+            *(("--device-evidence-chain", path) for path in device_evidence_chain),
+        ],
+    )
     if evidence_out is not None:
         check_writable(evidence_out, replace=True)
     question = ask(claim, memory, condition, count, policy, gpus)
-    signing = _signing(report_out, report, evidence_out, force=force, as_json=as_json)
+    signing = _signing(report_out, report, force=force, as_json=as_json)
     wanted = _wanted(measure or question.policy.measure, nonce, signing, anyway=measure_anyway)
     given = load_device_evidence(device_evidence, device_evidence_chain)
     challenge = _challenge(signing)
@@ -89,12 +105,7 @@ def command(
 
 
 def _signing(
-    report_out: str | None,
-    report: ReportWords,
-    evidence_out: str | None,
-    *,
-    force: bool,
-    as_json: bool,
+    report_out: str | None, report: ReportWords, *, force: bool, as_json: bool
 ) -> Signing | None:
     """Open the key and read what the report names, before anything slow begins."""
     from gpuverify.cli.signing_options import prepare, refuse_stray
@@ -105,8 +116,6 @@ def _signing(
     if report_out == "-":
         what = "--json" if as_json else "the result"
         raise UsageError(f"--report-out -: {what} goes to standard output; name a file")
-    if evidence_out == report_out:
-        raise UsageError("--evidence-out and --report-out name one file; name two")
     return prepare(report, report_out, replace=force)
 
 

@@ -26,10 +26,19 @@ def command(
     """
     from gpuverify.cli.gather import gather, require_devices
     from gpuverify.cli.output import check_writable, write_file, write_stderr
+    from gpuverify.cli.overwriting import spare_inputs
     from gpuverify.codec.evidence_json import dump_evidence
     from gpuverify.codec.text import printable
     from gpuverify.render.words import plural
 
+    spare_inputs(
+        [("-o", output)],
+        [
+            ("--replay", replay),
+            *(("--device-evidence", path) for path in device_evidence),
+            *(("--device-evidence-chain", path) for path in device_evidence_chain),
+        ],
+    )
     check_writable(output, replace=force)
     given = load_device_evidence(device_evidence, device_evidence_chain)
     evidence = attached(gather(replay), given)

@@ -89,6 +89,8 @@ def head(journal: str | None) -> int:
     from gpuverify.signing.journal import Journal
 
     book = Journal(journal)
+    if journal is not None:
+        book.require_there()
     state = book.head()
     write_stdout(f"{state.head}\n")
     return _torn(book.origin, state)
@@ -116,7 +118,8 @@ def record(files: tuple[str, ...], journal: str | None) -> int:
         if isinstance(outcome, Failure):
             if outcome.exit_code == 130:
                 raise KeyboardInterrupt
-            write_stderr(f"gpuverify: {printable(path, 200)}: {outcome.message}")
+            shown = printable(path, 200)
+            write_stderr(f"gpuverify: {shown}: {outcome.message.removeprefix(f'{shown}: ')}")
             codes.append(outcome.exit_code)
         else:
             codes.append(outcome)

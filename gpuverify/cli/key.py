@@ -148,7 +148,7 @@ def _agent_rows() -> list[dict[str, object]]:
 
 @command.command("export", short_help="Print the public half of a key.")
 @click.argument("name", metavar="NAME|FILE|agent:…")
-@click.option("--ssh", "form", flag_value="ssh", default=True, help="One OpenSSH line (default).")
+@click.option("--ssh", "form", flag_value="ssh", help="One OpenSSH line (default).")
 @click.option("--pem", "form", flag_value="pem", help="PEM, for openssl.")
 @click.option(
     "--allowed-signers",
@@ -163,7 +163,7 @@ def _agent_rows() -> list[dict[str, object]]:
     type=click.Choice(["seller", "carrier", "intake", "lab", "owner"]),
     help="With --allowed-signers: in which role; seller by default. Repeatable.",
 )
-def export(name: str, form: str, principal: str | None, roles: tuple[str, ...]) -> int:
+def export(name: str, form: str | None, principal: str | None, roles: tuple[str, ...]) -> int:
     """Print the public half of a key: what a buyer is given.
 
     NAME is a name of the key folder, a file with a public key, or agent: with a comment.
@@ -172,6 +172,8 @@ def export(name: str, form: str, principal: str | None, roles: tuple[str, ...]) 
 
     if roles and principal is None:
         raise UsageError("--role goes with --allowed-signers: a bare key has no role")
+    if form == "pem" and principal is not None:
+        raise UsageError("--pem and --allowed-signers exclude each other: such a line holds no PEM")
     public = _public(name)
     if principal is not None:
         from gpuverify.signing.sshsig import NAMESPACE
@@ -188,11 +190,13 @@ def export(name: str, form: str, principal: str | None, roles: tuple[str, ...]) 
 
 def _principal(text: str) -> str:
     """Return a principal that stands in an allowed_signers line as itself."""
+    from gpuverify.codec.allowed_signers import name_fault
     from gpuverify.codec.text import printable
 
-    if not text or not text.isascii() or not text.isprintable() or set(text) & set(' "*?!,#\\'):
+    if fault := name_fault(text):
         raise UsageError(
-            f"{printable(text, 80)!r} is no principal; give one like sales@reseller.example"
+            f"'{printable(text, 80)}' is no principal ({fault}); give one like"
+            " sales@reseller.example"
         )
     return text
 

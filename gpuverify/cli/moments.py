@@ -11,12 +11,13 @@ _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _UNITS_S = {"m": 60, "h": 3600, "d": 86400}
 
 
-def moment(text: str, option: str) -> int:
+def moment(text: str, option: str, *, last: bool = False) -> int:
     """Read a day or a moment in UTC.
 
     Args:
-        text: "YYYY-MM-DD", which is its first second, or "YYYY-MM-DDThh:mm:ssZ".
+        text: "YYYY-MM-DD", a whole day, or "YYYY-MM-DDThh:mm:ssZ".
         option: The option that it was given with, for the message.
+        last: Whether a day stands for its last second, instead of its first.
 
     Returns:
         Seconds since 1970.
@@ -27,7 +28,8 @@ def moment(text: str, option: str) -> int:
     from gpuverify.codec.text import printable
     from gpuverify.codec.utc_time import utc_seconds
 
-    found = utc_seconds(f"{text}T00:00:00Z" if _DAY.fullmatch(text) else text)
+    time_of_day = "T23:59:59Z" if last else "T00:00:00Z"
+    found = utc_seconds(f"{text}{time_of_day}" if _DAY.fullmatch(text) else text)
     if found is None:
         raise UsageError(
             f"{option} {printable(text, 40)!r}: give a day, 2027-01-31, or a moment in UTC,"

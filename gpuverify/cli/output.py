@@ -11,6 +11,9 @@ from gpuverify.errors import OutputError
 if TYPE_CHECKING:
     from pathlib import Path
 
+_HEAD_BYTES = 64 * 1024
+_PRIVATE_KEY = rb"^\s*-----BEGIN [A-Z0-9 ]*PRIVATE KEY( BLOCK)?-----"
+
 
 def write_stdout(text: str) -> None:
     """Write text to standard output, in ASCII where the console has no UTF-8, and flush it.
@@ -85,7 +88,7 @@ def write_file(path: str, data: bytes, *, replace: bool) -> None:
     Args:
         path: Where; "-" for standard output.
         data: The content.
-        replace: Whether an existing file may be replaced.
+        replace: Whether an existing file may be replaced; one with a private key never is.
 
     Raises:
         OutputError: It cannot be written, or it exists and may not be replaced.
@@ -99,6 +102,8 @@ def write_file(path: str, data: bytes, *, replace: bool) -> None:
             with target.open("wb") as device:  # /dev/stdout, a pipe: nothing to rename over
                 device.write(data)
             return
+        if replace:
+            _keep_private_key(path, target)
         _write_beside(target, data, replace=replace)
     except FileExistsError as error:
         raise OutputError(f"{path} exists; name another file or add --force") from error
@@ -114,7 +119,8 @@ def check_writable(path: str, *, replace: bool) -> None:
         replace: Whether an existing file may be replaced.
 
     Raises:
-        OutputError: The folder is missing or closed to us, or the file exists.
+        OutputError: The folder is missing or closed to us, the file exists, or it holds a private
+            key.
     """
     if path == "-":
         return
@@ -133,11 +139,32 @@ def _check_target(path: str, *, replace: bool) -> None:
     if target.exists():
         if not replace and target.is_file():
             raise OutputError(f"{path} exists; name another file or add --force")
+        _keep_private_key(path, target)
         return
     if not target.parent.is_dir():
         raise OutputError(f"cannot write {path}: the folder does not exist")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise OutputError(f"cannot write {path}: no permission to write in the folder")
+
+
+def _keep_private_key(path: str, target: Path) -> None:
+    """Refuse to replace a private key: nothing brings it back."""
+    import re
+
+    if not target.is_file():
+        return
+    try:
+        with target.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {path}: what stands there cannot be read ({error.strerror}), so it may"
+            " be a private key; name another file"
+        ) from error
+    if re.search(_PRIVATE_KEY, head, re.MULTILINE):
+        raise OutputError(
+            f"{path} holds a private key, which is never overwritten; name another file"
+        )
 
 
 def _target(path: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,9 @@ from gpuverify.cli.verifying import Asked, trust_options
 from gpuverify.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gpuverify.cli.overwriting import Named
     from gpuverify.model.verification import Verification
 
 
@@ -89,7 +93,9 @@ def command(
     )
     if html is not None:
         from gpuverify.cli.output import check_writable
+        from gpuverify.cli.overwriting import spare_inputs
 
+        spare_inputs([("--html", html)], _inputs(file, asked))
         check_writable(html, replace=force)
     found = _verify(file, asked)
     if identity:
@@ -97,6 +103,23 @@ def command(
     if html is not None:
         return _write_page(found, html, force=force)
     return _write_text(found, verbose=verbose)
+
+
+def _inputs(file: str, asked: Asked) -> Iterator[Named]:
+    """Yield the files that are read, your own trust store and journal among them."""
+    from gpuverify.cli.overwriting import sale_inputs
+    from gpuverify.signing import journal, trust
+    from gpuverify.signing.home import config_dir
+    from gpuverify.signing.timestamp import ROOTS_NAME
+
+    yield "FILE", file
+    store = trust.default_path() if asked.trust is None else Path(asked.trust)
+    yield "--trust", str(store)
+    yield "--trust", str(store.parent / trust.REVOCATIONS_NAME)
+    yield "--journal", str(journal.default_path()) if asked.journal is None else asked.journal
+    for path in asked.tsa_roots or (str(config_dir() / ROOTS_NAME),):
+        yield "--tsa-roots", path
+    yield from sale_inputs(asked.claim, asked.policy)
 
 
 def _verify(file: str, asked: Asked) -> list[Verification]:

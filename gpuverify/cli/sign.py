@@ -8,7 +8,7 @@ import click
 
 from gpuverify.cli.options import ask, sale_options, show
 from gpuverify.cli.signing_options import prepare, report_options
-from gpuverify.errors import UsageError
+from gpuverify.errors import SourceError, UsageError
 
 if TYPE_CHECKING:
     from gpuverify.cli.signing_options import ReportWords
@@ -43,15 +43,33 @@ def command(
     Ends with 0 once the report is written, whatever the verdict.
     """
     from gpuverify.cli.output import write_stdout
+    from gpuverify.cli.overwriting import (
+        report_inputs,
+        report_outputs,
+        sale_inputs,
+        spare_inputs,
+    )
     from gpuverify.codec.read import load_path
 
     if verbose and output == "-":
         raise UsageError("-v and -o - both write to standard output; name a file")
+    spare_inputs(
+        report_outputs("-o", output, report),
+        [("EVIDENCE", evidence_file), *sale_inputs(claim, policy), *report_inputs(report)],
+    )
     signing = prepare(report, output, replace=force)
     question = ask(claim, memory, condition, count, policy, gpus)
     evidence = load_path(evidence_file)
     result = question.put(evidence)
-    signing.write(signing.issue(evidence, result))
+    try:
+        issued = signing.issue(evidence, result)
+    except SourceError as error:
+        if report.timestamp_url is None:
+            raise
+        raise SourceError(
+            f"no report was written: {error}; or sign without --timestamp-url"
+        ) from error
+    signing.write(issued)
     if verbose:
         write_stdout(show(result, evidence, question, verbose=True))
     return 0

@@ -271,9 +271,10 @@ def prepare(words: ReportWords, target: str, *, replace: bool) -> Signing:
     if words.sshsig:
         check_writable(f"{target}.sig", replace=replace)
     if words.timestamp_url is not None:
-        from gpuverify.signing.timestamp import require_available
+        from gpuverify.signing.timestamp import checked_url, require_available
 
         require_available()
+        checked_url(words.timestamp_url)
     _check_texts(words)
     role = Role(words.role or ROLES[0])
     relation = Relation(words.relation) if words.relation else usual_relation(role)

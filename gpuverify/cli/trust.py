@@ -56,7 +56,11 @@ def command() -> None:
 )
 @click.option("--test", is_flag=True, help="A key of exercises: its reports never count.")
 @click.option("--valid-after", metavar="DATE", help="Not before this day or moment (UTC).")
-@click.option("--valid-before", metavar="DATE", help="Not after this day or moment (UTC).")
+@click.option(
+    "--valid-before",
+    metavar="DATE",
+    help="Not after this moment (UTC); a day counts to its end.",
+)
 @click.option(
     "--fingerprint",
     metavar="SHA256:…",
@@ -85,7 +89,7 @@ def add(
 
     granted = tuple(Role(role) for role in dict.fromkeys(roles or ("seller",)))
     after = moment(valid_after, "--valid-after") if valid_after is not None else None
-    before = moment(valid_before, "--valid-before") if valid_before is not None else None
+    before = _end(valid_before) if valid_before is not None else None
     path = _path(store)
     standing = TrustStore.load(str(path)) if path.exists() else None
     public = _read_key(file)
@@ -108,13 +112,45 @@ def add(
         valid_before_s=before,
     )
     write_stdout(f"{public.keyid}  {_clean(', '.join(principals))}  {_words(granted)}\n")
-    write_stderr(f"gpuverify: trusted from now on, in {_clean(str(path))}")
-    if standing is not None and (gone := standing.revocation(public.keyid)) is not None:
+    gone = None if standing is None else standing.revocation(public.keyid)
+    if gone is None:
+        write_stderr(f"gpuverify: {_since(after, before)}, in {_clean(str(path))}")
+    else:
         write_stderr(
-            f"gpuverify: this key is revoked ({gone.reason} since {utc_text(gone.at_s)}), and stays"
-            " so"
+            f"gpuverify: written to {_clean(str(path))}; but this key is revoked ({gone.reason}"
+            f" since {utc_text(gone.at_s)}), and stays so"
         )
     return 0
+
+
+def _end(text: str) -> int:
+    """Read --valid-before: an end that is still to come.
+
+    Raises:
+        UsageError: Not a moment, or one that is over.
+    """
+    from gpuverify.cli.moments import moment
+    from gpuverify.codec.utc_time import utc_text
+
+    end = moment(text, "--valid-before", last=True)
+    if end < time.time():
+        raise UsageError(
+            f"--valid-before: {utc_text(end)} is over, so the key would count for nothing new; to"
+            " keep its earlier reports alone, trust it without an end and say gpuverify trust"
+            " revoke KEYID --reason superseded --at DATE"
+        )
+    return end
+
+
+def _since(after: int | None, before: int | None) -> str:
+    """Say from when to when a key counts that was just added."""
+    from gpuverify.codec.utc_time import utc_text
+
+    late = after is not None and after > time.time()
+    begin = f"not trusted before {utc_text(after or 0)}" if late else "trusted from now on"
+    if before is None:
+        return begin
+    return f"{begin}{', then' if late else ''} until {utc_text(before)}"
 
 
 @command.command("list", short_help="List the keys that count, and those that were revoked.")
@@ -205,6 +241,8 @@ def _read_key(file: str) -> PublicKey:
     from gpuverify.signing.keys import MAX_KEY_BYTES, load_public_key
 
     shown = _clean(file)
+    if file == "-" and sys.stdin is None:
+        raise MissingInputError("standard input is closed; name a FILE")
     try:
         data = sys.stdin.buffer.read(MAX_KEY_BYTES + 1) if file == "-" else None
         data = read_bounded(file, MAX_KEY_BYTES) if data is None else data

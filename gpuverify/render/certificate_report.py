@@ -324,7 +324,7 @@ def _challenge(report: Report) -> list[Field]:
         return [Field(label="Challenge", value=Cell(text="none", role="faint"))]
     order = f", order {challenge.order}" if challenge.order else ""
     return [
-        _field("Challenge of", f"{challenge.issuer}{order}"),
+        _field("Challenge of", f"{challenge.issuer or 'an unnamed issuer'}{order}"),
         _field("its time", f"{time_text(challenge.issued_s)} to {time_text(challenge.expires_s)}"),
         _field("its nonce", challenge.nonce.hex(), mono=True, long=True),
     ]

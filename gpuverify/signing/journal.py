@@ -87,6 +87,15 @@ class Journal:
         self._reports: dict[str, str] = {}
         self._nonces: dict[str, str] = {}
 
+    def require_there(self) -> None:
+        """Refuse a journal that is not there: of a named one that is a slip, not an empty journal.
+
+        Raises:
+            MissingInputError: There is no such file.
+        """
+        if not self.path.exists():
+            raise MissingInputError(f"{self.origin}: no such journal; check the name")
+
     def first_seen_s(self, payload_sha256: str, signature_sha256: str = "") -> int | None:
         """Say since when a signed report is known here.
 

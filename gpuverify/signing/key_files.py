@@ -44,6 +44,10 @@ library, 2048, lets a graphics card guess a million passphrases a second."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 _OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
 _OPENSSH_END = b"-----END OPENSSH PRIVATE KEY-----"
+_BEGIN_PRIVATE = b"PRIVATE KEY-----"
+_PUBLIC = re.compile(
+    rb"(ssh|ecdsa-sha2|sk-ssh|sk-ecdsa-sha2)-\S+ |-{4,5} ?BEGIN [A-Z0-9 ]*PUBLIC KEY"
+)
 _OPENSSH_MAGIC = b"openssh-key-v1\x00"
 _ONLY = "only Ed25519 and ECDSA P-256 keys sign reports"
 
@@ -111,7 +115,7 @@ def key_path(name: str) -> Path:
     """
     if not _NAME.match(name):
         raise UsageError(
-            f"{printable(name, 80)!r} is no key name: 1 to 64 letters, digits, '.', '_', '-', "
+            f"'{printable(name, 80)}' is no key name: 1 to 64 letters, digits, '.', '_', '-', "
             "beginning with a letter or digit"
         )
     return keys_dir() / f"{name}.key"
@@ -302,11 +306,20 @@ def open_file_signer(key: str, ask: Ask) -> FileSigner:
         PermissionRefusedError: Wrong passphrase.
         UsageError: The format needs a part that is not installed.
     """
-    path = Path(key)
-    if _NAME.match(key) and (named := key_path(key)).exists():
-        path = named
+    path = key_file(key)
     data = _read_private(path, key)
     return _load(data, str(path), ask)
+
+
+def key_file(key: str) -> Path:
+    """Return the file that a private key is read from: of the key folder, else the path itself.
+
+    Args:
+        key: A name in the key folder, else a path.
+    """
+    if _NAME.match(key) and (named := key_path(key)).exists():
+        return named
+    return Path(key)
 
 
 def _read_private(path: Path, key: str) -> bytes:
@@ -316,19 +329,32 @@ def _read_private(path: Path, key: str) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise FormatError(str(path), "not a regular file; give a private key file")
-            if mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise FormatError(
-                    str(path),
-                    f"others may use this private key (mode {stat.S_IMODE(mode):04o}); "
-                    "chmod 600 it, and consider whether it is still secret",
-                )
             data = file.read(MAX_KEY_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no such name"
         raise MissingInputError(f"key {printable(key, 200)}: {reason}{_known()}") from None
     if len(data) > MAX_KEY_BYTES:
         raise FormatError(str(path), f"larger than {MAX_KEY_BYTES // 1024} KiB; not a private key")
+    _require_private(data, path)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise FormatError(
+            str(path),
+            f"others may use this private key (mode {stat.S_IMODE(mode):04o}); "
+            "chmod 600 it, and consider whether it is still secret",
+        )
     return data
+
+
+def _require_private(data: bytes, path: Path) -> None:
+    """Look whether it is a private key at all, before its mode is judged as one."""
+    if _BEGIN_PRIVATE in data:
+        return
+    if _PUBLIC.match(data.lstrip()):
+        beside = f": {path.with_suffix('')}" if path.suffix == ".pub" else ""
+        raise FormatError(
+            str(path), f"this is a public key; name the private one beside it{beside}"
+        )
+    raise FormatError(str(path), "no private key; give a PKCS8 PEM or OpenSSH private key file")
 
 
 def _load(data: bytes, origin: str, ask: Ask) -> FileSigner:
@@ -342,8 +368,6 @@ def _load(data: bytes, origin: str, ask: Ask) -> FileSigner:
 
     openssh = data.lstrip().startswith(_OPENSSH)
     encrypted = _openssh_encrypted(data, origin) if openssh else b"ENCRYPTED" in data
-    if not openssh and b"PRIVATE KEY-----" not in data:
-        raise FormatError(origin, "no private key; give a PKCS8 PEM or OpenSSH private key file")
     if openssh and encrypted:
         _require_bcrypt()
     passphrase = ask(f"Passphrase of {printable(origin, 200)}").encode() if encrypted else None

@@ -114,7 +114,7 @@ def request_timestamp(message: bytes, url: str, *, timeout_s: float = TIMEOUT_S)
     require_available()
     from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
-    shown = _checked_url(url)
+    shown = checked_url(url)
     query = (
         TimestampRequestBuilder()
         .data(message)
@@ -231,8 +231,15 @@ def _latest_s(response: TimeStampResponse) -> int:
     return math.ceil(seconds)
 
 
-def _checked_url(url: str) -> str:
-    """Return an address fit to print; refuse what is none of a time-stamping authority."""
+def checked_url(url: str) -> str:
+    """Return an address fit to print; refuse what is none of a time-stamping authority.
+
+    Args:
+        url: The address; nothing is asked there.
+
+    Raises:
+        UsageError: Not an http or https address, or one with a user name in it.
+    """
     from urllib.parse import urlsplit
 
     shown = printable(url, 200)
@@ -243,7 +250,10 @@ def _checked_url(url: str) -> str:
     except ValueError:
         raise UsageError(f"{shown}: not an address; give http://… or https://…") from None
     if parts.scheme not in ("http", "https") or not host or not url.isprintable() or " " in url:
-        raise UsageError(f"{shown}: time stamps are asked for by http or https only")
+        raise UsageError(
+            f"{shown}: time stamps are asked for by http or https only; give an address like"
+            " https://tsa.example/"
+        )
     if "@" in parts.netloc:
         raise UsageError("the address of an authority holds no user name and no password")
     return shown

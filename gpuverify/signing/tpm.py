@@ -107,6 +107,15 @@ class TpmSigner:
         return own_signature(self._public, signature, message, self.describe)
 
 
+def context_file(wanted: str) -> str:
+    """Return the handle or context file of a key's name.
+
+    Args:
+        wanted: What stands behind "tpm:".
+    """
+    return wanted.removesuffix(_AUTHORISE)
+
+
 def open_tpm_signer(wanted: str, ask: Ask) -> TpmSigner:
     """Find a key in the TPM.
 
@@ -120,7 +129,7 @@ def open_tpm_signer(wanted: str, ask: Ask) -> TpmSigner:
         MissingInputError: No such context file.
         SourceError: tpm2-tools or the TPM cannot be reached, or it holds no such key.
     """
-    name = wanted.removesuffix(_AUTHORISE)
+    name = context_file(wanted)
     if not _HANDLE.match(name):
         if name.startswith("-") or "/" not in name:
             raise UsageError(

@@ -25,6 +25,7 @@ from gpuverify.codec.revocations_toml import (
     write_revocations,
 )
 from gpuverify.codec.text import printable
+from gpuverify.codec.utc_time import utc_text
 from gpuverify.errors import UsageError
 from gpuverify.model.refusal import Refusal, Refused
 from gpuverify.signing.home import config_dir, ensure_private_dir
@@ -391,13 +392,24 @@ def revoke_key(path: Path, keyid: str, *, reason: str, at_s: int) -> Revocation:
         if before is not None and (
             at_s > before.at_s or REASONS.index(reason) < REASONS.index(before.reason)
         ):
-            raise UsageError(
-                f"{keyid} is revoked already, as {before.reason} and not later than that; to weaken"
-                f" it, edit {printable(str(beside), 200)} by hand"
-            )
+            raise _weaker(before, entry, printable(str(beside), 200))
         standing[keyid] = entry
         replace_file(beside, write_revocations(standing.values()))
     return entry
+
+
+def _weaker(before: Revocation, entry: Revocation, origin: str) -> UsageError:
+    """Say why a revocation does not take the place of the one that stands, and what would."""
+    since = utc_text(before.at_s)
+    told = f"{before.keyid} is revoked already, as {before.reason} since {since}"
+    if REASONS.index(entry.reason) < REASONS.index(before.reason):
+        return UsageError(
+            f"{told}, and {entry.reason} would weaken that; to do so, edit {origin} by hand"
+        )
+    return UsageError(
+        f"{told}, and a later date would weaken that; give --at {since} or an earlier moment;"
+        f" to weaken it, edit {origin} by hand"
+    )
 
 
 def _by_keyid(data: bytes, path: Path) -> dict[str, Revocation]:

@@ -77,7 +77,21 @@ def test_show(run: Run, tmp_path: Path, home: Path) -> None:
     document = json.loads(run("challenge", "show", "c.json", "--json").stdout)
     assert document["schema"] == "gpuverify/challenge-state/v1"
     assert (document["expired"], document["answered_by"]) == (False, "ab" * 32)
-    assert run("challenge", "show", "c.json", "--journal", "none").stdout.count("by no report") == 1
+    done = run("challenge", "show", "c.json", "--journal", "none")
+    assert (done.returncode, done.stdout) == (66, "")
+    assert "none: no such journal" in done.stderr
+
+
+def test_standard_streams(run: Run, tmp_path: Path) -> None:
+    made = run("challenge", "new", "-o", "-", "--order", "PO-3")
+    assert "send what was written to the seller" in made.stderr
+    done = run("challenge", "show", "-", stdin=made.stdout.encode())
+    assert done.returncode == 0, done.stderr
+    assert "PO-3" in done.stdout
+    done = run("challenge", "show", "-", stdin=b"{}")
+    assert (done.returncode, "standard input" in done.stderr) == (65, True)
+    done = run("challenge", "show", "-", patch="import sys; sys.stdin = None")
+    assert (done.returncode, "standard input is closed" in done.stderr) == (66, True)
 
 
 def test_one_that_is_over(run: Run, tmp_path: Path) -> None:

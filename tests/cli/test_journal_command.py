@@ -124,11 +124,19 @@ def test_a_bad_file_stops_no_other(run: Run, book: Journal, tmp_path: Path) -> N
     assert book.check().lines == 3
 
 
+def test_a_missing_file_is_named_once(run: Run) -> None:
+    done = run("journal", "record", "missing.json", "--journal", "j.jsonl")
+    assert done.returncode == 66
+    assert done.stderr.count("missing.json") == 1
+
+
 def test_no_journal(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPUVERIFY_HOME", str(tmp_path / "home"))
     assert run("journal", "check").returncode == 66
     assert run("journal", "show").returncode == 66
     done = run("journal", "head")
     assert (done.returncode, done.stdout) == (0, f"0:{'0' * 64}\n")
-    assert run("journal", "head", "--journal", "other.jsonl").stdout == f"0:{'0' * 64}\n"
+    done = run("journal", "head", "--journal", "other.jsonl")
+    assert (done.returncode, done.stdout) == (66, "")
+    assert "other.jsonl: no such journal; check the name" in done.stderr
     assert run("journal").returncode == 64

@@ -127,16 +127,16 @@ def add(run: Run, file: Path, *words: str) -> None:
 def test_roles_names_and_dates(run: Run, home: Path, file: Path) -> None:
     add(
         run, file, "--principal", "a@b", "--principal", "c@d", "--role", "lab", "--role", "intake",
-        "--valid-after", "2020-01-02", "--valid-before", "2021-03-04T05:06:07Z",
+        "--valid-after", "2020-01-02", "--valid-before", "2991-03-04T05:06:07Z",
     )  # fmt: skip
     assert (
         'a@b,c@d namespaces="gpuverify-report,gpuverify-role-lab,gpuverify-role-intake",'
-        'valid-after="20200102000000Z",valid-before="20210304050607Z" ssh-ed25519 '
+        'valid-after="20200102000000Z",valid-before="29910304050607Z" ssh-ed25519 '
     ) in (home / "allowed_signers").read_text()
     done = run("trust", "list")
     assert done.returncode == 0
     assert f"{fingerprint(file)}  a@b, c@d\n  ed25519, lab, intake\n" in done.stdout
-    assert "expired 2021-03-04T05:06:07Z" in done.stdout
+    assert "valid until 2991-03-04T05:06:07Z" in done.stdout
     document = json.loads(run("trust", "list", "--json").stdout)
     assert document["schema"] == "gpuverify/trust/v1"
     assert document["keys"] == [
@@ -147,11 +147,40 @@ def test_roles_names_and_dates(run: Run, home: Path, file: Path) -> None:
             "roles": ["lab", "intake"],
             "test": False,
             "valid_after": "2020-01-02T00:00:00Z",
-            "valid_before": "2021-03-04T05:06:07Z",
+            "valid_before": "2991-03-04T05:06:07Z",
             "comment": "",
             "line": 1,
         }
     ]
+    store = home / "allowed_signers"
+    store.write_text(store.read_text().replace("2991", "2021"))
+    assert "expired 2021-03-04T05:06:07Z" in run("trust", "list").stdout
+
+
+def test_a_last_day_counts_to_its_end_and_what_is_said_of_it_is_so(
+    run: Run, home: Path, file: Path
+) -> None:
+    words = ("trust", "add", str(file), "--fingerprint", fingerprint(file), "--principal", "a@b")
+    today = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 60))
+    done = run(*words, "--valid-before", today)
+    assert done.returncode == 0, done.stderr
+    assert f"trusted from now on until {today}T23:59:59Z" in done.stderr
+    assert f"valid until {today}T23:59:59Z" in run("trust", "list").stdout
+    assert run("trust", "remove", fingerprint(file)).returncode == 0
+    done = run(*words, "--valid-after", "2990-01-01", "--valid-before", "2991-01-01")
+    assert "from now on" not in done.stderr
+    assert "not trusted before 2990-01-01T00:00:00Z, then until 2991-01-01T23:59:59Z" in done.stderr
+    assert run("trust", "remove", fingerprint(file)).returncode == 0
+    assert run("trust", "revoke", fingerprint(file), "--reason", "compromised").returncode == 0
+    done = run(*words)
+    assert (done.returncode, "from now on" in done.stderr) == (0, False)
+    assert "this key is revoked" in done.stderr
+
+
+def test_a_closed_standard_input_is_named(run: Run, home: Path) -> None:
+    done = run("trust", "add", "-", "--principal", "a", patch="import sys; sys.stdin = None")
+    assert done.returncode == 66
+    assert done.stderr == "gpuverify: standard input is closed; name a FILE\n"
 
 
 def test_test_keys_are_marked(run: Run, home: Path, file: Path) -> None:
@@ -173,10 +202,11 @@ def test_test_keys_are_marked(run: Run, home: Path, file: Path) -> None:
         (("--principal", "a", "--valid-after", "2026-02-30"), 64, "--valid-after '2026-02-30'"),
         (("--principal", "a", "--valid-before", "tomorrow"), 64, "2027-01-31T12:00:00Z"),
         (
-            ("--principal", "a", "--valid-after", "2027-01-01", "--valid-before", "2026-01-01"),
+            ("--principal", "a", "--valid-after", "2997-01-01", "--valid-before", "2996-01-01"),
             64,
             "never be valid",
         ),
+        (("--principal", "a", "--valid-before", "2021-01-01"), 64, "2021-01-01T23:59:59Z is over"),
     ],
 )
 def test_wrong_words(

@@ -52,6 +52,14 @@ def test_own_word_first_then_the_signer_by_key() -> None:
     assert "the signer's opinion stands beside it and was not used" in text
 
 
+def test_a_challenge_without_an_issuer_says_so() -> None:
+    challenge = samples.report().challenge
+    assert challenge is not None
+    bare = replace(challenge, issuer="")
+    text = flat(samples.verified(report=samples.report(challenge=bare)), verbose=True)
+    assert f"Challenge of an unnamed issuer, order {challenge.order}" in text
+
+
 def test_what_a_signature_proves_and_what_not() -> None:
     text = flat(samples.verified())
     assert "stated exactly these bytes, not later than 2026-11-21" in text

@@ -128,12 +128,29 @@ def test_wrong_calls_say_what_and_what_next(
     assert not (tmp_path / "home" / "keys").exists()
 
 
-@pytest.mark.parametrize("principal", ["", "*", "a b", 'a"b', "a,b", "!a", "ä@b", "#a"])
+@pytest.mark.parametrize("principal", ["", "*", "a b", 'a"b', "a,b", "!a", "#a"])
 def test_a_principal_that_would_be_read_otherwise_is_refused(principal: str, run: Run) -> None:
     run("key", "new", "shop", "--no-passphrase")
     done = run("key", "export", "shop", "--allowed-signers", principal)
     assert done.returncode == 64
     assert "no principal" in done.stderr
+
+
+def test_a_line_for_a_trust_store_takes_the_names_that_signing_takes(run: Run) -> None:
+    run("key", "new", "shop", "--no-passphrase")
+    for principal in ("商店", "ä@b"):
+        done = run("key", "export", "shop", "--allowed-signers", principal)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{principal} namespaces=")
+    done = run("key", "export", "shop", "--pem", "--allowed-signers", "a@b")
+    assert (done.returncode, done.stdout) == (64, "")
+    assert "--pem and --allowed-signers exclude each other" in done.stderr
+
+
+def test_a_name_is_escaped_once(run: Run) -> None:
+    done = run("key", "new", "a\nb", "--no-passphrase")
+    assert done.returncode == 64
+    assert r"'a\x0ab' is no key name" in done.stderr
 
 
 def test_an_empty_list_says_how_to_begin(run: Run) -> None:

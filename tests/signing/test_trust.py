@@ -267,6 +267,13 @@ def test_a_revocation_is_not_weakened(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="by hand"):
             revoke_key(path, keyid, reason=reason, at_s=at_s)
     revoke_key(path, keyid, reason="compromised", at_s=4000)
+    other = key(TWO).keyid
+    revoke_key(path, other, reason="superseded", at_s=5000)
+    with pytest.raises(
+        UsageError, match=r"superseded since 1970-01-01T01:23:20Z.*--at 1970-01-01T"
+    ):
+        revoke_key(path, other, reason="compromised", at_s=6000)
+    assert revoke_key(path, other, reason="compromised", at_s=5000).reason == "compromised"
     for bad in ("", "SHA256:short", keyid + "=", "MD5:00:11", "a@b"):
         with pytest.raises(UsageError, match="no fingerprint"):
             revoke_key(path, bad, reason="superseded", at_s=1)
