@@ -92,8 +92,9 @@ def verify_set(
         report_sets.join(head, head.report_set, members, demands, world)
     for book in members:
         if head.refusal is not None and book.refusal is None:
-            book.warn(Stage.SET, f"the set that it came with is refused ({head.refusal.value})")
-            book.passed_over(Stage.APPRAISAL, "the set that it came with is refused")
+            why = f"the set that it came with is refused ({head.refusal.value})"
+            book.warn(Stage.SET, why)
+            book.passed_over(Stage.APPRAISAL, why)
     return (head.verification(), *(book.verification() for book in members))
 
 
