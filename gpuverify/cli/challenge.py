@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -146,11 +145,12 @@ def _attestation_nonce(nonce: bytes, gpu_uuid: str) -> str:
     Raises:
         UsageError: The UUID is none; a nonce over a mistyped one would bind nothing.
     """
+    from gpuverify.codec.identity_json import member_fits
     from gpuverify.codec.text import printable
     from gpuverify.errors import UsageError
     from gpuverify.model.attestation import attestation_nonce
 
-    if not re.fullmatch(r"GPU-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", gpu_uuid):
+    if not member_fits("gpu_uuid", gpu_uuid):
         raise UsageError(
             f"--gpu-uuid {printable(gpu_uuid, 60)}: give it as nvidia-smi -L prints it, GPU-… in"
             " lower case"

@@ -94,11 +94,11 @@ def _cards(path: str, bench: Bench) -> list[Card]:
     from gpuverify.codec.report_lines import cut_envelopes
     from gpuverify.codec.report_units import looks_signed
 
-    data = load_bytes(path) if path == "-" else b""  # it can be read once
-    if data:
+    if path == "-":  # it can be read once
+        data = load_bytes(path)
         read = list(cut_envelopes(data, "standard input"))
     else:
-        read = [document for _, document in documents((path,))] if path != "-" else []
+        data, read = b"", [document for _, document in documents((path,))]
     if not read or not (looks_signed(read[0][1]) or handed_over_instead(read[0][1])):
         return _unsigned(path, data)
     return [card for card in (_signed(d, bench) for d in read) if card is not None]

@@ -137,10 +137,11 @@ def _line(verification: Verification) -> str:
 def _small(verification: Verification) -> str:
     """Say what makes a document worth less than it looks, in a word or two."""
     from gpuverify.model.evidence import EvidenceClass
+    from gpuverify.signing.trust import NAMESPACE_TEST
 
     report = verification.report
     replayed = report is not None and report.evidence_class is EvidenceClass.REPLAYED
-    words = ["a test key"] if verification.namespace == "gpuverify-test" else []
+    words = ["a test key"] if verification.namespace == NAMESPACE_TEST else []
     words += ["a replay"] if replayed else []
     return f" ({', '.join(words)})" if words else ""
 

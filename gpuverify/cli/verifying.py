@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -227,8 +226,11 @@ def _uuid(text: str | None) -> str | None:
     """Read --expect-uuid."""
     if text is None:
         return None
+    from gpuverify.codec.identity_json import member_fits
+
     uuid = text.strip()
-    if re.fullmatch(r"(?i:gpu-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})", uuid) is None:
+    kind, _, digits = uuid.partition("-")
+    if not member_fits("gpu_uuid", f"{kind.upper()}-{digits.lower()}"):
         raise UsageError(
             f"--expect-uuid {printable(uuid, 60)!r}: give it as nvidia-smi -L prints it, GPU-… in"
             " full"
